@@ -1,0 +1,52 @@
+# The two commands are `make book` and `make test`; `make help` lists the rest.
+# Everything is made inside this folder: the environment in .venv, the site in _build/html.
+
+# The first of these that is Python 3.11 to 3.13; or name one: make book PYTHON=/path/to/python
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+PORT ?= 8000
+
+bin := .venv/bin
+python := $(bin)/python
+
+.PHONY: book test serve match lint clean help
+.DEFAULT_GOAL := help
+
+book: .venv/installed  ## build the book, every cell executed, into _build/html
+	@$(python) book/build.py
+
+test: .venv/installed  ## run all tests (those of the built pages need `make book` first)
+	@$(python) -m pytest $(ARGS)
+
+serve: .venv/installed  ## serve the built book; PORT=8000
+	@test -f _build/html/index.html || { echo "There is no built book yet: run \`make book\` first." >&2; exit 1; }
+	@echo "The book is at http://localhost:$(PORT)/ (stop with Ctrl-C)"
+	@$(python) -m http.server $(PORT) --bind localhost --directory _build/html
+
+match: .venv/installed  ## LABEL=eq-name: look at a changed equation beside its check, and accept it
+	@test -n "$(LABEL)" || { echo "Say which equation: make match LABEL=eq-name" >&2; exit 1; }
+	@$(python) -m receipts.match $(LABEL)
+
+lint: .venv/installed  ## check the style of the code
+	@$(python) -m ruff check .
+
+clean:  ## remove what was built; the environment stays
+	rm -rf _build
+
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+# Made once, and again only when the requirements change. A half-made one does not count:
+# the stamp comes last.
+.venv/installed: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "The book needs Python 3.11, 3.12 or 3.13, and none was found. Install one, or name it: make book PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13. Name one that is: make book PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "$(PYTHON) lacks its venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "Making the environment .venv with $(PYTHON) (once; about a minute) ..."
+	@rm -f $@
+	@test -x $(python) || $(PYTHON) -m venv --clear .venv
+	@$(python) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@

@@ -1,0 +1,130 @@
+"""What the site needs beyond Jupyter Book and its theme.
+
+* The landing page is ``index.html`` itself, although its source is ``book/index.md``.
+* Every page has a description, and a warning says which chapter lacks one.
+* Nothing on a page is loaded from elsewhere, or twice.
+"""
+
+from html import escape
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.builders.html import StandaloneHTMLBuilder
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+# Pages that Sphinx makes by itself.
+DESCRIPTIONS = {"search": "Search The Checked Adjoint for a word or a symbol."}
+
+# Given by sphinx-exercise and sphinx-proof to the content of each box.
+REPEATED_IDS = {"exercise-content", "solution-content", "proof-content"}
+
+REDIRECT = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<meta name="description" content="The first page of the book is at the top of the site.">
+<meta http-equiv="refresh" content="0; url={up}index.html">
+<title>{title}</title>
+<link rel="icon" href="{up}_static/favicon.svg">
+</head>
+<body><main role="main"><h1>{title}</h1>
+<p>Gradients of neural ODEs, derived by hand and verified by machine.
+<a href="{up}index.html">Go to the first page of the book.</a></p></main></body>
+</html>
+"""
+
+
+class BookBuilder(StandaloneHTMLBuilder):
+    """The HTML builder, with the landing page at the root of the site."""
+
+    def get_target_uri(self, docname, typ=None):
+        if docname == self.config.root_doc:
+            return "index" + self.link_suffix
+        return super().get_target_uri(docname, typ)
+
+    def get_outfilename(self, pagename):
+        if pagename == self.config.root_doc:
+            pagename = "index"
+        return super().get_outfilename(pagename)
+
+
+def show_repository_buttons(app, config):
+    """Offer the buttons of the repository once `_config.yml` names one."""
+    options = config.html_theme_options
+    if options.get("repository_url"):
+        options["use_repository_button"] = options["use_issues_button"] = True
+
+
+def require_description(app, doctree):
+    """Warn about a page without a description in its front matter."""
+    described = any(node.get("name") == "description" for node in doctree.findall(nodes.meta))
+    if not described:
+        logger.warning(
+            "no description: add `myst: {html_meta: {description: ...}}` to the front matter",
+            location=app.env.docname,
+            type="site",
+            subtype="description",
+        )
+
+
+def require_alternative_text(app, doctree):
+    """Warn about a picture that does not say what it shows."""
+    for image in doctree.findall(nodes.image):
+        if not image.get("alt", "").strip():
+            logger.warning(
+                "image %s without alternative text", image["uri"], location=image,
+                type="site", subtype="alt",
+            )  # fmt: skip
+
+
+def drop_repeated_ids(app, doctree, docname):
+    """Take the id from the inside of exercises, which is the same in each of them."""
+    for section in doctree.findall(nodes.section):
+        section["ids"] = [i for i in section["ids"] if i not in REPEATED_IDS]
+
+
+def prepare_page(app, pagename, templatename, context, doctree):
+    """Describe the generated pages; drop what the book does not use."""
+    if pagename in DESCRIPTIONS:
+        description = escape(DESCRIPTIONS[pagename], quote=True)
+        context["metatags"] = f'<meta name="description" content="{description}">'
+
+    # sphinx-thebe declares its address on every page, twice, which is an error in the browser.
+    def unwanted(file):
+        if isinstance(file, str):
+            return "thebe" in file
+        named = str(getattr(file, "filename", "")) + str(file.attributes.get("body", ""))
+        return "thebe" in named.lower()
+
+    for key in ("script_files", "css_files"):
+        context[key] = [file for file in context[key] if not unwanted(file)]
+
+
+def tidy_site(app, exception):
+    """Leave a signpost at the landing page's source address; remove pages of deleted chapters."""
+    if exception or app.builder.format != "html":
+        return
+    top = Path(app.outdir)
+    root = top / f"{app.config.root_doc}.html"
+    up = "../" * app.config.root_doc.count("/")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    title = escape(app.config.html_title)
+    root.write_text(REDIRECT.format(up=up, title=title))
+    for path in root.parent.rglob("*.html"):
+        if path.relative_to(top).with_suffix("").as_posix() not in app.env.all_docs:
+            path.unlink()
+
+
+def setup(app):
+    app.add_builder(BookBuilder, override=True)
+    app.connect("config-inited", show_repository_buttons)
+    app.connect("doctree-read", require_description)
+    app.connect("doctree-read", require_alternative_text)
+    app.connect("doctree-resolved", drop_repeated_ids)
+    app.connect("html-page-context", prepare_page, priority=900)
+    app.connect("build-finished", tidy_site)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,116 @@
+"""Build the book: ``python book/build.py``, or ``make book``.
+
+Jupyter Book does the work. This script adds what its cache does not know:
+
+* an edit under ``src/`` (or to the data or the pinned versions) re-runs the cells, which
+  Jupyter Book would take from the cache because the chapter itself did not change;
+* a build that failed is not green the next time: its pages move to ``_build/failed``, and
+  the next build reads every page again, so that each warning is given again;
+* the site carries a wheel of ``src/``, which the downloaded notebooks install.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "_build"
+SITE = BUILD / "html"
+DOCTREES = BUILD / ".doctrees"
+
+# What the cells compute with: a change re-runs every cell.
+CODE = ["src", "book/data", "requirements.txt", "pyproject.toml"]
+# What the pages are made with: a change reads every page again, with the outputs at hand.
+PAGES = ["_config.yml", "_toc.yml", "book/_ext", "book/_static", "book/_templates",
+         "book/references.bib"]  # fmt: skip
+
+# Its command, without the traceback of its own that it adds to each error of the book.
+JUPYTER_BOOK = """
+import sys
+from jupyter_book.cli.main import main
+try:
+    main()
+except RuntimeError:
+    sys.exit(1)
+"""
+
+
+def digest(names):
+    """Hash the contents of files and folders, without what Python and pip leave in them."""
+    total = hashlib.sha256(sys.version.encode())
+    for name in names:
+        top = ROOT / name
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            parts = path.relative_to(ROOT).parts
+            if path.is_file() and not any(p == "__pycache__" or p.endswith(".egg-info") for p in parts):
+                total.update(f"{'/'.join(parts)}\0".encode() + path.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
+def changed(stamp, names):
+    """Whether the files differ from those of the last build; and the line to remember."""
+    new = digest(names)
+    return not stamp.exists() or stamp.read_text() != new, new
+
+
+def remove(*paths):
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def make_wheel(folder):
+    """Build the wheel of ``src/`` from a clean copy, so that nothing old gets into it."""
+    remove(folder)
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name)
+        for file in ["pyproject.toml", "README.md", "LICENSE"]:
+            shutil.copy(ROOT / file, copy)
+        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / "src", copy / "src", ignore=ignore)
+        command = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, copy]
+        subprocess.run([sys.executable, "-m", "pip", *command], check=True)
+
+
+def main():
+    began = time.monotonic()
+    code_stamp, pages_stamp = BUILD / ".code", BUILD / ".pages"
+    code_changed, code = changed(code_stamp, CODE)
+    pages_changed, pages = changed(pages_stamp, PAGES)
+
+    # Left behind by a build that failed or was interrupted.
+    unfinished = BUILD / ".unfinished"
+
+    if code_changed:
+        print("The code has changed: every cell runs.", flush=True)
+        remove(BUILD / ".jupyter_cache")
+        make_wheel(BUILD / "wheels")
+    if code_changed or pages_changed or unfinished.exists() or not SITE.exists():
+        remove(DOCTREES, SITE)
+    remove(BUILD / "failed")
+    unfinished.touch()
+    code_stamp.write_text(code)
+    pages_stamp.write_text(pages)
+
+    build = ["build", ".", "-W", "-n", "--keep-going"]
+    status = subprocess.run([sys.executable, "-c", JUPYTER_BOOK, *build], cwd=ROOT).returncode
+    seconds = time.monotonic() - began
+    if status:
+        if SITE.exists():
+            SITE.rename(BUILD / "failed")
+        print(f"\nThe book was NOT built ({seconds:.0f} s). The messages above say why;"
+              "\nwhat there is of the pages lies in _build/failed.", file=sys.stderr)  # fmt: skip
+        return 1
+    shutil.copytree(BUILD / "wheels", SITE / "_static" / "wheels", dirs_exist_ok=True)
+    unfinished.unlink()
+    print(f"\nThe book is built ({seconds:.0f} s). Open it:"
+          f"\n\n    {(SITE / 'index.html').as_uri()}"
+          "\n\nor run `make serve` and open http://localhost:8000/")  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Gradients of losses of ordinary differential equations, by the adjoint method.
+
+    z' = f(t, z, theta), z(t0) = z0          the state, shape (D,), a column
+    lam(t) = dL/dz(t)                        the adjoint state, shape (D,), a row
+    lam' = -lam f_z, lam(t1) = L_z           lam @ J is a vector-Jacobian product
+    dL/dtheta = int_{t0}^{t1} lam f_theta    collected in theta_bar, shape (P,)
+    ..._bar                                  the row dL/d...
+
+Read in this order: structure, problem, tableau, steps, trajectory, solve, vjp, loss, discrete,
+continuous, gradient, primitive; then fields and verify.
+"""
+
+from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
+from adjode.discrete import adjoint_discrete
+from adjode.fields import mlp
+from adjode.gradient import gradient, value_and_gradient
+from adjode.loss import AdjointPath, Gradient, loss_value
+from adjode.primitive import odeint
+from adjode.problem import (
+    GradientError,
+    InitialValueProblem,
+    IntegrationError,
+    Loss,
+    Observations,
+)
+from adjode.solve import solve, solve_fixed
+from adjode.steps import rk_step, rk_steps
+from adjode.structure import flatten
+from adjode.tableau import ButcherTableau, dop853, dopri5, euler, heun, midpoint, rk4
+from adjode.trajectory import Stats, Trajectory
+from adjode.verify import TaylorTest, taylor_remainders
+from adjode.vjp import adjoint_pullback, pullback
+
+__all__ = [
+    "AdjointPath",
+    "ButcherTableau",
+    "Gradient",
+    "GradientError",
+    "InitialValueProblem",
+    "IntegrationError",
+    "Loss",
+    "Observations",
+    "Stats",
+    "TaylorTest",
+    "Trajectory",
+    "adjoint_backsolve",
+    "adjoint_discrete",
+    "adjoint_interpolated",
+    "adjoint_pullback",
+    "adjoint_quadrature",
+    "dop853",
+    "dopri5",
+    "euler",
+    "flatten",
+    "gradient",
+    "heun",
+    "loss_value",
+    "midpoint",
+    "mlp",
+    "odeint",
+    "pullback",
+    "rk4",
+    "rk_step",
+    "rk_steps",
+    "solve",
+    "solve_fixed",
+    "taylor_remainders",
+    "value_and_gradient",
+]

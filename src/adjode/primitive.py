@@ -1,0 +1,152 @@
+"""`odeint`, the solve as one differentiable function of autograd."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.extend import defvjp_argnums, primitive
+from autograd.tracer import isbox
+
+from adjode.gradient import strategy
+from adjode.problem import InitialValueProblem, Loss, Observations, check_times, real
+from adjode.solve import solve
+from adjode.steps import rk_steps
+from adjode.structure import children, flatten, leaves, rebuild, untraced
+from adjode.trajectory import Trajectory
+from adjode.vjp import pullback
+
+
+@dataclass
+class Call:
+    """What one call of `odeint` shares between its forward and its backward pass."""
+
+    f: Callable
+    unflatten: Callable
+    adjoint: str
+    tolerances: dict
+    method: str
+    store: str
+    trajectory: Trajectory | None = None
+
+    def problem(self, z0, ts, theta) -> InitialValueProblem:
+        return InitialValueProblem(self.f, z0, ts[0], ts[-1], self.unflatten(theta))
+
+
+def odeint(
+    f: Callable,
+    z0: Any,
+    ts: Any,
+    theta: Any,
+    *,
+    rtol: float = 1e-6,
+    atol: float = 1e-8,
+    adjoint: str = "discrete",
+    method: str = "auto",
+):
+    """z(ts) for z' = f(t, z, theta), z(ts[0]) = z0; differentiable in z0, ts and theta.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(t, z, theta)`` with scalar t and z of the shape of z0; returns that shape. Written
+        with autograd.numpy. What it is differentiated by, it takes from `theta`.
+    z0 : float or array of any shape
+    ts : array, shape (n,)
+        Strictly increasing or strictly decreasing; z0 belongs to ts[0].
+    theta : float, array, or a nest of lists, tuples and dicts of these; () for none
+    rtol, atol : float
+        Tolerances of the forward and of the backward solve.
+    adjoint : {"discrete", "backsolve", "interpolated", "quadrature"}
+        Where the gradient comes from.
+    method : {"auto", "dopri5", "dop853"}
+
+    Returns
+    -------
+    zs : array, shape (n, *z0.shape)
+
+    Raises
+    ------
+    TypeError, ValueError
+        When an argument or the result of f is of the wrong kind, shape or value; when f captures
+        a traced value.
+    IntegrationError, GradientError
+        When the solve stops early, or the gradient cannot be trusted.
+
+    Notes
+    -----
+    The backward pass is one adjoint solve with a jump at each of ts, `eq-jump`, whatever is asked
+    for. A gradient of a gradient differentiates the steps themselves, at the cost of their trace.
+    """
+    theta = rebuild(theta, [x if isbox(x) else real("theta", x)[()] for x in leaves(theta)])
+    z0, ts, (theta, unflatten) = as_array("z0", z0), as_array("ts", ts), flatten(theta)
+    store = strategy(adjoint)[1]
+    if not any(isbox(x) for x in (z0, ts, theta)):
+        store = "stops"
+    call = Call(f, unflatten, adjoint, {"rtol": rtol, "atol": atol}, method, store)
+    return states(z0, ts, theta, call)
+
+
+def _states(z0, ts, theta, call: Call) -> np.ndarray:
+    """z(ts), shape (n, *z0.shape); the trajectory stays in `call` for the way back."""
+    ts = check_times("ts", ts)
+    if len(ts) == 1:
+        return np.array(z0)[None]
+    problem = call.problem(z0, ts, theta)
+    call.trajectory = solve(problem, ts=ts, method=call.method, store=call.store, **call.tolerances)
+    return call.trajectory.zs[np.isin(call.trajectory.ts, ts)]
+
+
+def _states_pullback(argnums, zs, args, kwargs) -> Callable:
+    """zs_bar -> the rows for those of z0, ts and theta that are asked for, in one pass."""
+    *inputs, call = args
+
+    def back(zs_bar):
+        if isbox(zs_bar) or any(isbox(x) for x in inputs):
+            rows = pullback(lambda *new: traced_states(*new, call), *inputs)[1](zs_bar)
+        else:
+            rows = adjoint_rows(*inputs, call, zs_bar)
+        return [rows[i] for i in argnums]
+
+    return back
+
+
+states = primitive(_states)
+defvjp_argnums(states, _states_pullback)
+
+
+def adjoint_rows(z0, ts, theta, call: Call, zs_bar) -> tuple:
+    """The rows for z0, ts and theta: one backward pass that jumps by zs_bar[i] at ts[i].
+
+    The first time is both the start and an observation time, so its row has both parts.
+    """
+    if len(ts) == 1:
+        return zs_bar[0], np.zeros(1), np.zeros(theta.shape)
+    seen = Observations(ts, lambda i, z: np.sum(zs_bar[i] * z), lambda i, z: zs_bar[i])
+    problem, adjoint = call.problem(z0, ts, theta), strategy(call.adjoint)[0]
+    found = adjoint(problem, Loss(observations=seen), call.trajectory, **call.tolerances)
+    ts_bar = found.ts + np.append(found.t0, np.zeros(len(ts) - 1))
+    return found.z0[()], ts_bar, flatten(found.theta)[0]
+
+
+def traced_states(z0, ts, theta, call: Call):
+    """z(ts) by the steps of the solve, frozen as fractions of the gaps in ts, for autograd."""
+    times, zs = untraced(ts), [z0]
+    problem = call.problem(untraced(z0), times, untraced(theta))
+    taken = solve(problem, ts=times, method=call.method, store="stages", **call.tolerances)
+    nodes, theta = np.flatnonzero(np.isin(taken.ts, times)), call.unflatten(theta)
+    for i, (m, n) in enumerate(pairwise(nodes)):
+        fractions = (taken.ts[m : n + 1] - times[i]) / (times[i + 1] - times[i])
+        grid = ts[i] + fractions * (ts[i + 1] - ts[i])
+        zs.append(rk_steps(taken.tableau, call.f, grid, zs[-1], theta)[-1])
+    return anp.stack(zs)
+
+
+def as_array(name: str, value: Any):
+    """An array of floats, traced if anything in it is."""
+    nested = isinstance(untraced(value), list | tuple)
+    if nested and any(isbox(x) for x in leaves(value)):
+        return anp.array([as_array(name, x) for x in children(value)])
+    return value if isbox(value) else real(name, value)

@@ -1,0 +1,126 @@
+"""The forward solve: from a problem to a trajectory."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+from autograd.tracer import isbox
+
+from adjode.problem import InitialValueProblem, IntegrationError, check_times
+from adjode.steps import Counted, adaptive_steps, fixed_steps
+from adjode.tableau import ButcherTableau, adaptive_tableau
+from adjode.trajectory import Trajectory, collect
+
+
+def solve_fixed(
+    problem: InitialValueProblem,
+    tableau: ButcherTableau,
+    n_steps: int,
+    *,
+    ts: np.ndarray | None = None,
+    running: Callable | None = None,
+) -> Trajectory:
+    """z at the nodes of n_steps equal steps from each stop (t0, ts, t1) to the next.
+
+    `ts`, `running` and errors are those of `solve`.
+    """
+    if not isinstance(n_steps, int | np.integer) or n_steps < 1:
+        raise ValueError(f"`n_steps` must be a positive integer; got {n_steps!r}")
+    stops, start, field = set_up(problem, ts, running, np.inf)
+    steps = fixed_steps(field, start, stops, tableau, n_steps)
+    kind = {"store": "stages", "shape": problem.z0.shape, "running": running is not None}
+    trajectory = collect(steps, field, tableau, stops, **kind)
+    if not np.all(np.isfinite(trajectory.zs[-1])):
+        raise IntegrationError(f"{n_steps} fixed steps of {tableau.name} left the finite numbers")
+    return trajectory
+
+
+def solve(
+    problem: InitialValueProblem,
+    *,
+    rtol: float = 1e-6,
+    atol: float = 1e-8,
+    method: str = "auto",
+    ts: np.ndarray | None = None,
+    running: Callable | None = None,
+    store: str = "dense",
+    max_evaluations: int = 100_000,
+) -> Trajectory:
+    """z(t) to within about rtol |z| + atol, with nodes on t0, every ts, and t1.
+
+    Parameters
+    ----------
+    problem : InitialValueProblem
+    rtol, atol : float
+    method : {"auto", "dopri5", "dop853"}
+    ts : array, shape (n,), optional
+        Times between t0 and t1 to stop at, such as ``loss.observations.ts``.
+    running : callable, optional
+        ``running(t, z, theta)``, a cost integrated, and controlled, along with the state.
+    store : {"dense", "stages", "stops"}
+        Keep what `dense` needs; the stage derivatives only; the states at the stops only.
+    max_evaluations : int
+        How often f may be evaluated.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When an argument or the result of f is of the wrong kind, shape or value.
+    IntegrationError
+        When the step vanishes or the evaluations are used up before t1.
+    """
+    if store not in ("dense", "stages", "stops"):
+        raise ValueError(f'`store` must be "dense", "stages" or "stops"; got {store!r}')
+    check_tolerances(rtol, atol)
+    tableau = adaptive_tableau(method)
+    stops, start, field = set_up(problem, ts, running, max_evaluations)
+    steps = adaptive_steps(field, start, stops, tableau, rtol, atol)
+    kind = {"store": store, "shape": problem.z0.shape, "running": running is not None}
+    return collect(steps, field, tableau, stops, **kind)
+
+
+def set_up(problem: InitialValueProblem, ts, running: Callable | None, limit: float) -> tuple:
+    """The stops t0, ts, t1, each once; the flat state at t0; and f on flat states.
+
+    With a running cost its integral, from zero, is one more entry of the flat state.
+    """
+    f, theta, shape, t0, t1 = problem.f, problem.theta, problem.z0.shape, problem.t0, problem.t1
+    times = [] if ts is None else check_times("ts", ts).tolist()
+    stops = list(dict.fromkeys([t0, *times, t1]))
+    if any((b - a) * (t1 - t0) <= 0 for a, b in pairwise(stops)):
+        raise ValueError(f"`ts` must lie between t0 = {t0} and t1 = {t1} and run from t0 to t1; "
+                         f"it runs from {times[0]} to {times[-1]}")  # fmt: skip
+
+    def field(t, z):
+        return checked("f(t, z, theta)", f(t, z.reshape(shape), theta), shape).ravel()
+
+    def with_cost(t, z):
+        cost = checked("running(t, z, theta)", running(t, z[:-1].reshape(shape), theta), ())
+        return np.append(field(t, z[:-1]), cost)
+
+    if running is None:
+        return stops, problem.z0.ravel(), Counted(field, limit)
+    return stops, np.append(problem.z0, 0.0), Counted(with_cost, limit)
+
+
+def checked(name: str, out, shape: tuple) -> np.ndarray:
+    """What f returned as a float64 array of this shape, or an error that says why not."""
+    if type(out) is np.ndarray and out.dtype == float and out.shape == shape:
+        return out
+    if isbox(out) or (isinstance(out, np.ndarray) and out.dtype == object):
+        raise TypeError(f"{name} is a traced value although t, z and theta are plain numbers: it "
+                        "captures one. Pass what you differentiate in `theta`")  # fmt: skip
+    if not isinstance(out, np.ndarray | np.number | float | int):
+        kind = type(out).__name__
+        raise TypeError(f"{name} must be an array; got {kind}. Use autograd.numpy.array([...])")
+    if np.shape(out) != shape:
+        raise ValueError(f"{name} must have shape {shape}; got {np.shape(out)}")
+    if np.asarray(out).dtype.kind not in "fiu":
+        raise TypeError(f"{name} must be real; got {np.asarray(out).dtype}")
+    return np.asarray(out, float)
+
+
+def check_tolerances(rtol: float, atol: float) -> None:
+    for name, value in {"rtol": rtol, "atol": atol}.items():
+        if not (np.ndim(value) == 0 and 0 < value < np.inf):
+            raise ValueError(f"`{name}` must be a positive number; got {value}")

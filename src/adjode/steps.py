@@ -1,0 +1,115 @@
+"""Runge-Kutta steps, of a given size or of a size adapted to a tolerance."""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from adjode.problem import IntegrationError
+from adjode.tableau import ButcherTableau
+
+
+def rk_step(tableau: ButcherTableau, f: Callable, t, z, theta, h):
+    """z_next = z + h sum_i b_i k_i with k_i = f(t + c_i h, z + h sum_{j<i} a_ij k_j, theta);
+    autograd can trace it in every argument."""
+    ks: list = []
+    for row, c in zip(tableau.a, tableau.c, strict=True):
+        shift = sum(a * k for a, k in zip(row, ks, strict=False) if a)
+        ks.append(f(t + c * h, z + h * shift, theta))
+    return z + h * sum(b * k for b, k in zip(tableau.b, ks, strict=True) if b)
+
+
+def rk_steps(tableau: ButcherTableau, f: Callable, ts, z, theta) -> list:
+    """The states at the grid ts; backpropagation through it is what `adjoint_discrete` equals."""
+    zs = [z]
+    for n in range(len(ts) - 1):
+        zs.append(rk_step(tableau, f, ts[n], zs[-1], theta, ts[n + 1] - ts[n]))
+    return zs
+
+
+def stage_derivatives(tableau, field, t, z, h, k0) -> np.ndarray:
+    """The k_i of `rk_step` for a flat plain state, shape (s, D); k0 = f(t, z) is at hand."""
+    k = np.empty((len(tableau.b), len(z)))
+    k[0] = k0
+    for i in range(1, len(k)):
+        k[i] = field(t + tableau.c[i] * h, z + h * (tableau.a[i, :i] @ k[:i]))
+    return k
+
+
+def fixed_steps(field, z, stops, tableau, n_steps) -> Iterator[tuple]:
+    """Yield (t, z, h, k, 1) for n_steps equal steps between each stop and the next, and an end."""
+    for start, stop in pairwise(stops):
+        for t, t_next in pairwise(np.linspace(start, stop, n_steps + 1).tolist()):
+            h = t_next - t
+            k = stage_derivatives(tableau, field, t, z, h, field(t, z))
+            yield t, z, h, k, 1
+            z = z + h * (tableau.b @ k)
+    yield stops[-1], z, 0.0, field(stops[-1], z)[None], 0
+
+
+def adaptive_steps(field, z, stops, tableau, rtol, atol) -> Iterator[tuple]:
+    """Yield (t, z, h, k, tries) for each accepted step, and an end (t1, z1, 0, [f(t1, z1)], 0).
+
+    The local error stays below a tenth of atol + rtol |z|: errors add up on the way.
+    """
+    t, tries, k = stops[0], 0, field(stops[0], z)[None]
+    if not np.all(np.isfinite(k)):
+        raise IntegrationError(f"f(t, z, theta) is not finite at the start, t = {t}: {k[0]}")
+    h = first_step(field, t, z, k[0], stops[-1] - t, tableau, atol + rtol * np.abs(z))
+    for stop in stops[1:]:
+        while t != stop:
+            rest = stop - t
+            t_next = stop if abs(rest) <= abs(h) else t + min(h, rest / 2, key=abs)  # no slivers
+            step = t_next - t  # the size that the reverse sweep will see, to the last bit
+            k_new = stage_derivatives(tableau, field, t, z, step, k[-1])
+            z_next = z + step * (tableau.b @ k_new)
+            scale = 0.1 * (atol + rtol * np.maximum(np.abs(z), np.abs(z_next)))
+            error, tries = error_norm(tableau, k_new, step, scale), tries + 1
+            factor = 0.9 * max(error, 1e-10) ** (-1 / (tableau.error_order + 1))
+            if error < 1 and np.isfinite(np.sum(z_next) + np.sum(k_new[-1])):
+                yield t, z, step, k_new, tries
+                longer = step * min(10.0, factor)
+                h = max(h, longer, key=abs) if factor > 1 and abs(step) < abs(h) else longer
+                t, z, k, tries = t_next, z_next, k_new, 0
+                continue
+            h = step * (max(0.2, factor) if 1 <= error < np.inf else 0.2)
+            if abs(h) < 16 * np.spacing(abs(t)):
+                raise IntegrationError(
+                    f"the solve stopped at t = {t} before t = {stops[-1]}: its step fell to "
+                    f"{abs(h):.1e}. The solution may blow up there, or f be not finite"
+                )
+    yield t, z, 0.0, k[-1:], 0
+
+
+def error_norm(tableau, k, h, scale) -> float:
+    """The largest entry of the local error over its tolerance; two estimates e, e' are combined
+    as e^2 / sqrt(e^2 + e'^2 / 100), which is of higher order."""
+    sizes = [float(np.max(np.abs(h * (e @ k)) / scale, initial=0.0)) for e in tableau.errors]
+    if len(sizes) == 2 and sizes[0] > 0:
+        return sizes[0] ** 2 / np.hypot(sizes[0], 0.1 * sizes[1])
+    return sizes[0]
+
+
+def first_step(field, t, z, k0, span, tableau, scale) -> float:
+    """A step over which the first terms of the Taylor series stay near the tolerance."""
+    norm, sign = lambda x: np.max(np.abs(x) / scale, initial=0.0), np.sign(span)
+    size, slope = norm(z), norm(k0)
+    h = min(1e-6 if min(size, slope) < 1e-5 else 0.01 * size / slope, abs(span))
+    bend = norm(field(t + sign * h, z + sign * h * k0) - k0) / h
+    steepest = max(slope, bend) if np.isfinite(bend) else 1 / h
+    best = (0.01 / steepest) ** (1 / (tableau.error_order + 1)) if steepest > 0 else abs(span)
+    return float(sign * min(max(100 * h, 1e-6), best, abs(span)))
+
+
+class Counted:
+    """A field that counts its evaluations and stops when there are too many."""
+
+    def __init__(self, field: Callable, limit: float = np.inf):
+        self.field, self.limit, self.calls = field, limit, 0
+
+    def __call__(self, t: float, z: np.ndarray) -> np.ndarray:
+        if self.calls >= self.limit:
+            raise IntegrationError(f"the solve used {self.calls} evaluations and stands at t = {t}."
+                                   " The problem may be stiff, or rtol too small")  # fmt: skip
+        self.calls += 1
+        return self.field(t, z)

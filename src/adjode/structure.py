@@ -1,0 +1,59 @@
+"""theta as a nest of floats and arrays, and as one vector; plain or traced by autograd."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.tracer import isbox
+
+
+def untraced(x: Any) -> Any:
+    """The plain value below every layer of tracing."""
+    while isbox(x):
+        x = x._value
+    return x
+
+
+def children(tree: Any) -> list | None:
+    """The entries of a list, tuple or dict; None for a leaf."""
+    plain = untraced(tree)
+    if isinstance(plain, dict):
+        return [tree[key] for key in plain]
+    return [tree[i] for i in range(len(plain))] if isinstance(plain, list | tuple) else None
+
+
+def leaves(tree: Any) -> list:
+    """Floats and arrays of a nest, left to right."""
+    entries = children(tree)
+    return [tree] if entries is None else [leaf for entry in entries for leaf in leaves(entry)]
+
+
+def rebuild(tree: Any, new: Sequence) -> Any:
+    """The nest `tree`, in plain containers, with its leaves replaced left to right by `new`."""
+    queue = iter(new)
+
+    def fill(node):
+        plain, entries = untraced(node), children(node)
+        if entries is None:
+            return next(queue)
+        filled = [fill(entry) for entry in entries]
+        if isinstance(plain, dict):
+            return dict(zip(plain, filled, strict=True))
+        return type(plain)(*filled) if hasattr(plain, "_fields") else type(plain)(filled)
+
+    return fill(tree)
+
+
+def flatten(tree: Any) -> tuple[Any, Callable]:
+    """theta -> theta as a vector of shape (P,), and the way back to the structure of `tree`."""
+    parts, skeleton = leaves(tree), rebuild(tree, [None] * len(leaves(tree)))
+    shapes = [np.shape(untraced(part)) for part in parts]
+    ends = np.cumsum([0] + [int(np.prod(shape)) for shape in shapes])
+
+    def unflatten(vector):
+        new = [anp.reshape(vector[i : i + int(np.prod(s))], s) if s else vector[i]
+               for i, s in zip(ends, shapes, strict=False)]  # fmt: skip
+        return rebuild(skeleton, new)
+
+    return anp.concatenate([np.zeros(0), *map(anp.ravel, parts)]), unflatten

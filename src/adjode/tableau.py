@@ -1,0 +1,103 @@
+"""Explicit Runge-Kutta schemes as data.
+
+    c_2 | a_21
+    c_3 | a_31 a_32             k_i = f(t + c_i h, z + h sum_{j<i} a_ij k_j)
+    ----+---------------        z_next = z + h sum_i b_i k_i
+        | b_1  b_2 ... b_s
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.integrate
+
+
+@dataclass(frozen=True)
+class ButcherTableau:
+    """z_next = z + h sum_i b_i k_i with k_i = f(t + c_i h, z + h sum_{j<i} a_ij k_j).
+
+    Raises ValueError when shapes disagree, a is not explicit or its rows and b have wrong sums.
+    """
+
+    name: str
+    order: int  # the global error is O(h^order)
+    a: np.ndarray  # (s, s), strictly lower triangular
+    b: np.ndarray  # (s,)
+    c: np.ndarray  # (s,)
+    errors: tuple = ()  # each (s,): h e @ k estimates the local error
+    error_order: int = 0  # the estimate is O(h^(error_order + 1))
+    extra_a: np.ndarray | None = None  # (x, s + x), stages that only the dense output needs
+    extra_c: np.ndarray | None = None  # (x,)
+    dense: np.ndarray | None = None  # (s + x, m): z(t + x h) = z + h sum_j (dense_j @ k) x^(j+1)
+
+    def __post_init__(self):
+        a, b, c = (np.array(x, float) for x in (self.a, self.b, self.c))
+        shapes = a.shape == (len(b), len(b)) and c.shape == b.shape
+        for holds, rule in (
+            (shapes, f"shapes (s, s), (s,), (s,) are needed; got {a.shape}, {b.shape}, {c.shape}"),
+            (shapes and not np.any(np.triu(a)), "a must be strictly lower triangular (explicit)"),
+            (shapes and np.allclose(a.sum(1), c, 0, 1e-13), "the rows of a must sum to c"),
+            (abs(b.sum() - 1) < 1e-13, f"weights b must sum to 1; got {b.sum()}"),
+        ):
+            if not holds:
+                raise ValueError(f"tableau {self.name}: {rule}")
+        for name, value in {"a": a, "b": b, "c": c}.items():
+            object.__setattr__(self, name, value)
+
+
+def euler() -> ButcherTableau:
+    """z_next = z + h f(t, z), order 1."""
+    return ButcherTableau("euler", 1, [[0]], [1], [0])
+
+
+def midpoint() -> ButcherTableau:
+    """z_next = z + h f(t + h/2, z + h k_1 / 2), order 2; b_1 = 0."""
+    return ButcherTableau("midpoint", 2, [[0, 0], [1 / 2, 0]], [0, 1], [0, 1 / 2])
+
+
+def heun() -> ButcherTableau:
+    """z_next = z + h (k_1 + k_2) / 2 with k_2 at the end of an Euler step, order 2."""
+    return ButcherTableau("heun", 2, [[0, 0], [1, 0]], [1 / 2, 1 / 2], [0, 1])
+
+
+def rk4() -> ButcherTableau:
+    """z_next = z + h (k_1 + 2 k_2 + 2 k_3 + k_4) / 6, order 4."""
+    a = [[0, 0, 0, 0], [1 / 2, 0, 0, 0], [0, 1 / 2, 0, 0], [0, 0, 1, 0]]
+    return ButcherTableau("rk4", 4, a, [1 / 6, 1 / 3, 1 / 3, 1 / 6], [0, 1 / 2, 1 / 2, 1])
+
+
+def dopri5() -> ButcherTableau:
+    """Orders 5 and 4, of Dormand and Prince: seven stages, the last one f(t + h, z_next)."""
+    pair, none = scipy.integrate.RK45, (np.zeros((0, 7)), np.zeros(0))
+    return ButcherTableau("dopri5", 5, *with_last_stage(pair), (pair.E,), 4, *none, pair.P)
+
+
+def dop853() -> ButcherTableau:
+    """Orders 8, 5 and 3, of Hairer, Norsett and Wanner: thirteen stages, the last one
+    f(t + h, z_next), and three more for a dense output of order 7."""
+    pair = scipy.integrate.DOP853
+    a, b, c = with_last_stage(pair)
+    first, last, full_b = np.eye(16)[0], np.eye(16)[12], np.append(b, np.zeros(3))
+    dense, basis = np.zeros((16, 7)), np.ones(1)
+    for j, w in enumerate([full_b, first - full_b, 2 * full_b - first - last, *pair.D]):
+        basis = np.convolve(basis, [1, -1] if j % 2 else [0, 1])  # x, x(1-x), x^2(1-x), ...
+        dense[:, : j + 1] += np.outer(w, basis[1:])
+    extra = pair.A_EXTRA, pair.C_EXTRA
+    return ButcherTableau("dop853", 8, a, b, c, (pair.E5, pair.E3), 7, *extra, dense)
+
+
+def with_last_stage(pair) -> tuple:
+    """SciPy's a, b, c with the stage k_(s+1) = f(t + h, z_next) of weight 0 appended."""
+    s = len(pair.B)
+    a = np.zeros((s + 1, s + 1))
+    a[:s, : pair.A.shape[1]], a[s, :s] = pair.A, pair.B
+    return a, np.append(pair.B, 0), np.append(pair.C, 1)
+
+
+def adaptive_tableau(method: str) -> ButcherTableau:
+    """The embedded scheme with this name; "auto" is the one of highest order."""
+    pairs = {"auto": dop853, "dopri5": dopri5, "dop853": dop853}
+    if method not in pairs:
+        raise ValueError(f'`method` must be "auto", "dopri5" or "dop853"; got {method!r}. A scheme '
+                         "without an error estimate runs in adjode.solve_fixed")  # fmt: skip
+    return pairs[method]()

@@ -1,0 +1,77 @@
+"""What a solve leaves: the states at its nodes, the stages between, and what it cost."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from adjode.tableau import ButcherTableau
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Costs. A VJP traces f once and pulls one covector back; it is not an evaluation too."""
+
+    f_evaluations: int = 0
+    vjps: int = 0
+    steps: int = 0
+    rejected: int = 0
+    stored_states: int = 0  # states and stage derivatives kept
+
+    def __add__(self, other: "Stats") -> "Stats":
+        return Stats(*(getattr(self, name) + getattr(other, name) for name in vars(self)))
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """z at the nodes ts of a solve of z' = f(t, z, theta), from t0 to t1."""
+
+    ts: np.ndarray  # (N + 1,)
+    zs: np.ndarray  # (N + 1, *z0.shape)
+    fs: np.ndarray  # (N + 1, *z0.shape), f(ts[n], zs[n], theta)
+    stages: np.ndarray | None  # (N, s, D), the k_i of each step, flat
+    dense: Callable | None  # dense(t): z0.shape, or (n, *z0.shape) for n times
+    tableau: ButcherTableau
+    running: np.ndarray | None  # (N + 1,), the integral of the running cost up to each node
+    stats: Stats
+
+
+def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Trajectory:
+    """Steps (t, z, h, k, tries) on flat states, as a trajectory of states of this shape.
+
+    `store` is "dense", "stages" or "stops": what to keep of each step. With a running cost the
+    last entry of the flat state is its integral.
+    """
+    kept, taken, tried = [], -1, 0
+    with np.errstate(all="ignore"):  # a trial step may overflow: it is rejected
+        for t, z, h, k, tries in steps:
+            taken, tried = taken + 1, tried + tries
+            if store == "dense" and tries:
+                for row, c in zip(tableau.extra_a, tableau.extra_c, strict=True):
+                    k = np.vstack([k, field(t + c * h, z + h * (row[: len(k)] @ k))])
+            if store != "stops" or t in stops:
+                kept.append((t, z, k if store != "stops" else k[:1].copy()))
+    ts, zs, ks = zip(*kept, strict=True)
+    d, n = len(zs[0]) - running, len(ts)
+    ts, zs, fs = np.array(ts), np.stack(zs), np.stack([k[0, :d] for k in ks])
+    stages, dense, stored = None, None, 0
+    if store != "stops":
+        ks = np.stack(ks[:-1])[:, :, :d]
+        stages, stored = ks[:, : len(tableau.b)], ks.shape[0] * ks.shape[1]
+        dense = dense_output(tableau, ts, zs[:, :d], ks, shape) if store == "dense" else None
+    stats = Stats(field.calls, 0, taken, tried - taken, n + stored)
+    shaped, cost = zs[:, :d].reshape(n, *shape), zs[:, d] if running else None
+    return Trajectory(ts, shaped, fs.reshape(n, *shape), stages, dense, tableau, cost, stats)
+
+
+def dense_output(tableau, ts, zs, ks, shape) -> Callable:
+    """t -> z(t), the scheme's polynomial on each step."""
+    powers, sign = np.arange(1, tableau.dense.shape[1] + 1), np.sign(ts[-1] - ts[0])
+
+    def at(t):
+        n = int(np.clip(np.searchsorted(sign * ts, sign * t, "right") - 1, 0, len(ks) - 1))
+        h = ts[n + 1] - ts[n]
+        weights = tableau.dense @ ((t - ts[n]) / h) ** powers
+        return (zs[n] + h * (weights @ ks[n])).reshape(shape)
+
+    return lambda t: at(t) if np.ndim(t) == 0 else np.stack([at(x) for x in np.ravel(t)])

@@ -1,0 +1,205 @@
+"""Check an equation, and check the check: every wrong version of it must be refused."""
+
+import fnmatch
+import time
+
+from receipts.decide import decide
+from receipts.jets import Jet
+from receipts.premises import Premise, arrange, uses
+from receipts.receipt import Receipt, Refused
+from receipts.tree import Add, Mul, Neg, node
+from receipts.wrong import versions
+
+SECONDS = 20  # for one decision; a chapter's check should take well under one
+SEARCH_SECONDS = 8  # for the one change that would make a refused equation hold
+
+
+def check(label, lhs, rhs, using=(), wrong=None, still=None, scalar=None):
+    """Prove ``lhs = rhs`` and show that its wrong versions are refused.
+
+    Parameters
+    ----------
+    label : str
+        The equation's label in the book.
+    lhs, rhs : node
+        The sides, kept as they are written.
+    using : sequence of Receipt or Premise
+        The equations it rests on. Each must be needed.
+    wrong : dict, optional
+        More wrong versions: name -> right side, (left side, right side), or a list of the premises
+        to use instead.
+    still : dict, optional
+        Wrong versions that rightly still hold: pattern of their name -> reason.
+    scalar : str, optional
+        Why opaque functions of one dimension will do here.
+
+    Returns
+    -------
+    Receipt
+
+    Raises
+    ------
+    Refused
+        If the equation does not hold, cannot be decided, says nothing, or has a wrong version that
+        is not refused. What was found is shown before the exception is raised.
+    """
+    receipt = _checked(label, lhs, rhs, using, wrong or {}, still or {}, scalar)
+    return receipt.close()
+
+
+def exercise(lhs, rhs, using=(), wrong=None, still=None, scalar=None):
+    """The same check, without a label and without showing the answer; for ``feedback``."""
+    receipt = _checked("", lhs, rhs, using, wrong or {}, still or {}, scalar)
+    receipt._shown = True
+    return receipt.close()
+
+
+def _checked(label, lhs, rhs, using, wrong, still, scalar):
+    began = time.perf_counter()
+    statement = Statement(label, lhs, rhs, using)
+    receipt = Receipt(label, "symbolic", statement=statement)
+    statement.refuse_empty(scalar)
+    verdict = statement.decide()
+    receipt.verdict(verdict, statement)
+    if verdict.state == "holds":
+        for where, name, latex, trial in statement.wrong_versions(wrong):
+            receipt.tried(where, name, latex, trial(), _reason(still, name))
+        receipt.unused_reasons(still)
+    receipt.seconds = time.perf_counter() - began
+    return receipt
+
+
+def verdict(lhs, rhs, using=()):
+    """Say whether ``lhs = rhs`` holds, without a label, without raising. For trying things out."""
+    statement = Statement("", lhs, rhs, using)
+    receipt = Receipt("", "trial", statement=statement)
+    receipt.verdict(statement.decide(), statement)
+    return receipt.show()
+
+
+def premise(label, lhs, rhs, instance=""):
+    """An equation that has its receipt on another page; the ledger compares the two statements.
+
+    ``instance``: for what it is stated anew, if a quantity depends on other things here.
+    """
+    return Premise(label, lhs, rhs, instance)
+
+
+def _premise(x):
+    p = x.premise if isinstance(x, Receipt) else x
+    if not isinstance(p, Premise):
+        raise TypeError(f"`using` takes receipts and premises; got {x!r}, which states no equation")
+    return p
+
+
+def _reason(still, name):
+    for pattern, reason in still.items():
+        if name == pattern or fnmatch.fnmatchcase(name, pattern.replace("[", "[[]")):
+            return pattern, reason
+    return None
+
+
+class Statement:
+    """Two sides and the premises between them."""
+
+    def __init__(self, label, lhs, rhs, using):
+        self.label, self.lhs, self.rhs = label, node(lhs), node(rhs)
+        self.using = [_premise(p) for p in using]
+        if self.lhs.shape != self.rhs.shape:
+            raise ValueError(
+                f"{label or 'equation'}: the left side has shape {self.lhs.shape}, the right side {self.rhs.shape}"
+            )
+
+    def decide(self, rhs=None, using=None, dropped=(), lhs=None):
+        using = self.using if using is None else using
+        rules, hidden = arrange(using, dropped)
+        lhs, rhs = lhs or self.lhs, rhs or self.rhs
+        residual = lhs.value(hidden) - rhs.value(hidden)
+        pinned = set().union(*(p.pinned for p in using if p.label not in dropped))
+        return decide(residual, rules, pinned, SECONDS)
+
+    def refuse_empty(self, scalar):
+        """An equation that says nothing is no equation."""
+        if signless(self.lhs) == signless(self.rhs):
+            raise Refused(f"{self.label}: the answer is on both sides: {self.lhs.text()} = {self.rhs.text()}")
+        for p in self.using:
+            if {signless(p.lhs), signless(p.rhs)} == {signless(self.lhs), signless(self.rhs)}:
+                raise Refused(f"{self.label}: the premise {p.label} is the statement itself")
+            if not p.is_rule and not any(uses(side, p.lhs.key) for side in (self.lhs, self.rhs)):
+                raise Refused(f"{self.label}: the left side of {p.label}, `{p.lhs.text()}`, does not stand here as written")
+        if self.opaque() and self.dimension() == 1 and not scalar:
+            raise Refused(
+                f"{self.label}: every quantity is a scalar, so no transpose can show. "
+                "Use vectors, or say why one dimension will do: scalar='...'"
+            )
+
+    def parts(self):
+        return [self.lhs, self.rhs, *(s for p in self.using for s in (p.lhs, p.rhs))]
+
+    def opaque(self):
+        return any(x.value().atoms(Jet) for x in self.parts())
+
+    def dimension(self):
+        sizes, stack = {1}, self.parts()
+        while stack:
+            x = stack.pop()
+            sizes.update(x.shape)
+            stack += [*x.children, *getattr(x, "args", ())]
+        return max(sizes)
+
+    def wrong_versions(self, named):
+        """Yields (where, name, latex, function that decides the version)."""
+        for v in versions(self.rhs) if any(self.rhs.value()) else ():  # zero has no terms to get wrong
+            yield "right side", v.text, (v.action, v.latex), lambda v=v: self.decide(rhs=v.tree)
+        for name, version in named.items():
+            if isinstance(version, tuple):
+                yield "named", name, None, lambda s=version: self.decide(lhs=node(s[0]), rhs=node(s[1]))
+            elif isinstance(version, list):
+                yield "named", name, None, lambda u=[_premise(p) for p in version]: self.decide(using=u)
+            else:
+                yield "named", name, None, lambda r=node(version): self.decide(rhs=r)
+        for i, p in enumerate(self.using):
+            yield p.label, f"{p.label} dropped", ("dropped", None), lambda p=p: self.decide(dropped=[p.label])
+            for v in versions(p.rhs):
+                if v.action == "dropped" and not isinstance(p.rhs, Add):
+                    continue  # the empty case: a premise whose only term is gone says nothing
+                changed = [*self.using[:i], p.with_rhs(v.tree), *self.using[i + 1 :]]
+                yield p.label, f"{p.label} {v.text}", (v.action, v.latex), lambda u=changed: self.decide(using=u)
+
+    def one_change(self):
+        """Single edits that would make the equation hold, the right side first."""
+        began, found = time.perf_counter(), []
+        trials = [("right side", v, {"rhs": v.tree}) for v in versions(self.rhs)]
+        trials += [("left side", v, {"lhs": v.tree}) for v in versions(self.lhs)]
+        for i, p in enumerate(self.using):
+            trials += [
+                (p.label, v, {"using": [*self.using[:i], p.with_rhs(v.tree), *self.using[i + 1 :]]})
+                for v in versions(p.rhs)
+            ]
+        for where, version, change in trials:
+            if found and where != found[0][0] or time.perf_counter() - began > SEARCH_SECONDS:
+                break
+            try:
+                if self.decide(**change).state == "holds":
+                    found.append((where, version))
+            except ValueError:
+                continue
+        return found
+
+
+def signless(x):
+    """The tree up to the order of sums and an overall sign."""
+    return min(_normal(x, 1), _normal(x, -1))
+
+
+def _normal(x, sign):
+    if isinstance(x, Neg):
+        return _normal(x.children[0], -sign)
+    if isinstance(x, Add):
+        return ("Add", tuple(sorted(map(repr, (_normal(c, sign) for c in x.children)))))
+    if isinstance(x, Mul):
+        flips = sum(isinstance(c, Neg) for c in x.children)
+        bare = [c.children[0] if isinstance(c, Neg) else c for c in x.children]
+        return (sign * (-1) ** flips, "Mul", tuple(repr(_normal(c, 1)) for c in bare))
+    inside = tuple(repr(_normal(c, 1)) for c in x.children)
+    return (sign, type(x).__name__, repr(x.data), inside)

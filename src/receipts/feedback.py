@@ -1,0 +1,81 @@
+"""Feedback on a reader's answer: any equivalent form passes, and a known mistake is named."""
+
+import numpy as np
+
+from receipts.check import Statement, signless
+from receipts.receipt import Receipt
+
+
+def feedback(answer, key):
+    """Compare a reader's answer with the key, and name a known mistake.
+
+    Parameters
+    ----------
+    answer : node, number or sequence of numbers
+        A right side, in any equivalent form, or numbers. ``...`` has not been answered yet.
+    key : Receipt or Numbers
+        From ``exercise`` or ``check``: the answer is compared by witness with the right side and
+        with each of its wrong versions. From ``numbers``: with those and their known mistakes.
+    """
+    if answer is ... or isinstance(answer, tuple) and ... in answer:
+        return Receipt("", "feedback").say("open", "Not answered yet.").show()
+    if isinstance(key, Numbers):
+        return Receipt("", "feedback").say(*key.compare(answer)).show()
+    return _compare_side(answer, key)
+
+
+class Numbers:
+    """The key of an exercise whose answer is a number, or several."""
+
+    def __init__(self, right, mistakes, rtol):
+        self.right, self.mistakes, self.rtol = np.atleast_1d(right).astype(float), mistakes, rtol
+
+    def compare(self, answer):
+        try:
+            answer = np.atleast_1d(np.asarray(answer, dtype=float))
+        except (TypeError, ValueError):
+            return "refused", f"Numbers are needed here; got {answer!r}."
+        if answer.shape != self.right.shape:
+            return "refused", f"{self.right.size} numbers are needed; got {answer.size}."
+        good = np.isclose(answer, self.right, rtol=self.rtol, atol=self.rtol)
+        if good.all():
+            return "holds", "Right."
+        for slip, wrong in self.mistakes.items():
+            if np.allclose(answer, wrong, rtol=self.rtol, atol=self.rtol):
+                return "refused", f"Not yet: {slip}."
+        which = ", ".join(str(i + 1) for i in np.flatnonzero(good)) or "none"
+        return "refused", "Not yet." if good.size == 1 else f"Not yet. Right so far: {which}."
+
+
+def numbers(*right, mistakes=None, rtol=1e-3):
+    """The key of an exercise in numbers. ``mistakes``: what went wrong -> the numbers it gives."""
+    return Numbers(right, mistakes or {}, rtol)
+
+
+def _compare_side(answer, receipt):
+    out = Receipt(receipt.label, "feedback")
+    try:
+        statement = Statement(receipt.label, receipt.statement.lhs, answer, receipt.statement.using)
+    except ValueError as error:
+        return out.say("refused", f"The shapes do not fit: {error}").show()
+    if signless(statement.lhs) == signless(statement.rhs):
+        return out.say("refused", "That is the left side again; say what it equals.").show()
+    result = statement.decide()
+    if result.state == "holds":
+        same = statement.rhs == receipt.statement.rhs
+        return out.say("holds", "Right." if same else "Right, in another form.").show()
+    if result.state == "undecided":
+        return out.say("refused", f"Not decided: {result.reason}. Try a simpler form.").show()
+    known = receipt.known_mistake(result.fingerprint)
+    if known:
+        return out.say("refused", f"Not yet. This is the equation with one slip ({known}).").show()
+    return out.say("refused", "Not yet. " + _hint(statement)).show()
+
+
+def _hint(statement):
+    found = statement.one_change()
+    if not found:
+        return "The sides differ, and no single change of a sign, a term or a transpose mends it."
+    return "One change would make it hold: " + "; or ".join(v.text for _, v in found[:3]) + "."
+
+

@@ -1,0 +1,180 @@
+"""Equations between numbers, and orders of convergence: computed twice, and shown to fail when wrong."""
+
+import inspect
+import time
+
+import numpy as np
+
+from receipts.decide import Verdict
+from receipts.ledger import digest
+from receipts.receipt import Receipt, Refused
+
+NEAR = 0.10  # one wrong version at least must lie this close to the truth: far ones prove little
+ROUNDING = 1e-9  # what rounding and the solver may add to a sampled inequality
+ORDER_TOLERANCE = 0.2  # the last observed order, from both sides
+
+
+def numeric(label, lhs, rhs, *, rtol, wrong, using, cases=(0, 1, 2), statement=""):
+    """Show that two ways to compute a quantity agree, and that wrong formulas do not.
+
+    Parameters
+    ----------
+    lhs, rhs : callable
+        ``lhs(case)`` and ``rhs(case)`` return a number or an array.
+    rtol : float
+        Largest difference allowed, relative to the largest entry.
+    wrong : dict
+        Name -> callable of a case that recomputes with a wrong formula. At least two, one of them
+        within 10 % of the truth. A constant multiple of the right number, or that number shifted
+        by a constant, changes the answer and not the formula: it does not count.
+    using : sequence
+        What it follows from: receipts, premises or labels.
+    cases : sequence
+        What to compute it for (seeds, parameters): at least two, and the result must differ.
+    statement : str
+        The equation in LaTeX, as it was checked.
+
+    Raises
+    ------
+    Refused
+    """
+    began = time.perf_counter()
+    receipt = Receipt(label, "numeric")
+    receipt.rests_on, receipt.source = _labels(using), _source(lhs, rhs, *wrong.values())
+    left, right = [_values(f, cases) for f in (lhs, rhs)]
+    receipt.numbers = _compare(left[0], right[0], rtol)
+    receipt.state, receipt.message = "holds", ""
+    errors = [_distance(a, b) for a, b in zip(left, right)]
+    if max(errors) > rtol:
+        receipt.say("refused", f"the two ways differ by {max(errors):.1e}, more than {rtol:.0e}")
+    elif len(right) < 2 or any(_distance(a, b) <= rtol for a, b in zip(right, right[1:])):
+        receipt.say("toothless", "the number is the same for two cases: it may have been copied")
+    else:
+        _try_numbers(receipt, left, right, rtol, wrong, cases)
+    receipt.latex, receipt.seconds = statement, time.perf_counter() - began
+    return receipt.close()
+
+
+def order(label, error, p, hs, *, wrong, using, statement=""):
+    """Show that ``error(h)`` falls like ``h**p`` over the steps ``hs``, and that wrong formulas do not.
+
+    The last observed order must lie within 0.2 of ``p``, from both sides: an order that is too
+    high usually means an error that is zero for another reason. ``wrong``: name -> error of h.
+    """
+    began = time.perf_counter()
+    receipt = Receipt(label, "order")
+    receipt.rests_on, receipt.source = _labels(using), _source(error, *wrong.values())
+    orders = _orders(error, hs)
+    receipt.numbers = "Observed orders: " + ", ".join(f"{x:.2f}" for x in orders) + f"; expected {p}."
+    good = abs(orders[-1] - p) <= ORDER_TOLERANCE
+    receipt.say("holds" if good else "refused", "" if good else f"the observed order is {orders[-1]:.2f}, not {p}")
+    if good:
+        for name, f in wrong.items():
+            seen = _orders(f, hs)[-1]
+            state = "refused" if abs(seen - p) > ORDER_TOLERANCE else "holds"
+            receipt.tried("named", name, None, _measured(state, f"order {seen:.2f}"), None)
+        if len(wrong) < 2:
+            receipt.say("toothless", "an order needs two wrong versions at least")
+    receipt.latex, receipt.seconds = statement, time.perf_counter() - began
+    return receipt.close()
+
+
+def bound(label, lhs, rhs, *, wrong, using, cases, statement=""):
+    """Sample an inequality ``lhs(case) <= rhs(case)``, and show that sharper ones are violated.
+
+    ``wrong``: name -> callable that computes a bound which is not one; at least two, and at least
+    one of them within 10 % of ``rhs`` in the case that violates it.
+    """
+    began = time.perf_counter()
+    receipt = Receipt(label, "numeric")
+    receipt.rests_on, receipt.source = _labels(using), _source(lhs, rhs, *wrong.values())
+    left, right = [np.array([float(f(c)) for c in cases]) for f in (lhs, rhs)]
+    tightest = int(np.argmax(left / right))
+    receipt.numbers = (f"Sampled in {len(left)} cases, not proved. Tightest: {left[tightest]:.6g} "
+                       f"<= {right[tightest]:.6g}.")
+    good = bool(np.all(left <= right * (1 + ROUNDING)))
+    receipt.say("holds" if good else "refused", "" if good else "a sample violates the bound")
+    near = False
+    for name, f in wrong.items() if good else ():
+        values = np.array([float(f(c)) for c in cases])
+        violated = left > values * (1 + ROUNDING)
+        near = near or bool(np.any(violated & (np.abs(values / right - 1) <= NEAR)))
+        state = "refused" if violated.any() else "holds"
+        receipt.tried("named", name, None, _measured(state, f"violated in {violated.sum()} cases"), None)
+    if good and (len(wrong) < 2 or not near):
+        receipt.say("toothless", "it takes two wrong bounds, one of them violated within 10 % of the truth")
+    receipt.latex, receipt.seconds = statement, time.perf_counter() - began
+    return receipt.close()
+
+
+def _labels(using):
+    return [x if isinstance(x, str) else x.label for x in using]
+
+
+def _source(*functions):
+    """The text of the functions: a changed computation makes the receipt stale."""
+    try:
+        return digest("\n".join(inspect.getsource(f) for f in functions))
+    except (OSError, TypeError):
+        return ""
+
+
+def _try_numbers(receipt, left, right, rtol, wrong, cases):
+    near, counted = False, 0
+    for name, f in wrong.items():
+        values = _values(f, cases)
+        kind = _mere_change(values, right)
+        if kind:
+            raise Refused(f"{receipt.label}: the wrong version '{name}' only {kind} the right number; "
+                          "recompute with a wrong formula")
+        off = max(_distance(a, b) for a, b in zip(values, left))
+        counted += 1
+        near = near or rtol < off <= NEAR
+        state = "refused" if off > rtol else "holds"
+        receipt.tried("named", name, None, _measured(state, f"{off:.1e} of its size"), None)
+    if counted < 2 or not near:
+        receipt.say("toothless", "it takes two wrong formulas, one of them within 10 % of the truth")
+
+
+def _measured(state, value):
+    witness = {"value": value, "fingerprint": value, "entry": 0, "at": {}}
+    return Verdict(state, witness if state == "refused" else None)
+
+
+def _values(f, cases):
+    values = [np.asarray(f(c), dtype=float) for c in cases]
+    if not all(np.all(np.isfinite(v)) for v in values):
+        raise Refused("a computed number is not finite")
+    return values
+
+
+def _distance(a, b):
+    if a.shape != b.shape:
+        return np.inf
+    return float(np.max(np.abs(a - b)) / max(np.max(np.abs(b)), 1e-300))
+
+
+def _mere_change(values, right):
+    """Is the wrong number the right one times, or plus, a constant?  A flipped sign is a formula."""
+    if any(v.shape != r.shape for v, r in zip(values, right)):
+        return None
+    v, r = np.concatenate([np.ravel(x) for x in values]), np.concatenate([np.ravel(x) for x in right])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = v / r
+    if np.ptp(ratio) < 1e-9 * np.max(np.abs(ratio)) and abs(abs(ratio[0]) - 1) > 1e-9:
+        return f"multiplies by {ratio[0]:.3g}"
+    if np.ptp(v - r) < 1e-9 * np.max(np.abs(r)) and np.any(v != r):
+        return f"adds {v[0] - r[0]:.3g} to"
+    return None
+
+
+def _compare(a, b, rtol):
+    a, b = np.ravel(a)[:3], np.ravel(b)[:3]
+    return (f"One way: {', '.join(f'{x:.10g}' for x in a)}. The other: {', '.join(f'{x:.10g}' for x in b)}. "
+            f"Allowed difference: {rtol:.0e} of the size.")
+
+
+def _orders(error, hs):
+    errors = np.array([float(error(h)) for h in hs])
+    hs = np.array(hs, dtype=float)
+    return np.diff(np.log(errors)) / np.diff(np.log(hs))

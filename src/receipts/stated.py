@@ -1,0 +1,29 @@
+"""Equations without a proof of their own: definitions, and standard theorems that are cited."""
+
+from receipts.check import Statement
+from receipts.receipt import Receipt
+
+
+def definition(label, lhs, rhs):
+    """Give a new name to something. Serves as a premise when both sides are nodes.
+
+    ``lhs`` and ``rhs`` may also be words, for what is no equation between quantities (a problem to
+    be solved, say). The ledger refuses a left side that another definition has taken.
+    """
+    return _stated(label, "definition", lhs, rhs, None)
+
+
+def given(label, lhs, rhs, cite):
+    """A standard theorem, with the key of the reference that proves it."""
+    if not cite:
+        raise ValueError(f"{label}: a given needs a citation")
+    return _stated(label, "given", lhs, rhs, cite)
+
+
+def _stated(label, kind, lhs, rhs, cite):
+    words = isinstance(lhs, str)
+    receipt = Receipt(label, kind, statement=None if words else Statement(label, lhs, rhs, ()))
+    receipt.state, receipt.cite = "holds", cite
+    receipt.defines = lhs if words else receipt.statement.lhs.text()
+    receipt.message = f"{lhs}: {rhs}" if words else ""
+    return receipt.close()

@@ -1,0 +1,123 @@
+"""The continuous adjoint: its path, its jumps, its guards."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+import adjode
+
+STRATEGIES = ["discrete", "backsolve", "interpolated", "quadrature"]
+
+
+def test_lambda_z_is_constant_on_the_running_example(zoo):
+    problem = zoo.case("scalar").problem()
+    loss = adjode.Loss(terminal=lambda z, theta: 0.5 * (z[0] - 3.0) ** 2)
+    trajectory = adjode.solve(problem, rtol=1e-9, atol=1e-11)
+    path = adjode.adjoint_quadrature(problem, loss, trajectory, rtol=1e-9, atol=1e-11).path
+    ts = np.linspace(1.0, 2.0, 9)
+    products = path.dense(ts) * trajectory.dense(ts)
+    assert products.shape == (9, 1) and path.dense(1.3).shape == (1,)
+    np.testing.assert_allclose(products, -2.0, rtol=1e-8)  # 10 rtol
+
+
+@pytest.mark.parametrize("name", ["adjoint_discrete", "adjoint_backsolve", "adjoint_interpolated",
+                                  "adjoint_quadrature"])  # fmt: skip
+@pytest.mark.parametrize("direction", ["clocked", "backwards"])
+def test_lambda_jumps_by_l_z_at_each_observation(zoo, name, direction):
+    case = zoo.case(direction)
+    problem = case.problem()
+    seen = adjode.Observations([case.t0, 0.5, case.t1], lambda i, z: (i + 1) * z[0] * z[1])
+    trajectory = adjode.solve(problem, ts=seen.ts)
+    found = getattr(adjode, name)(problem, adjode.Loss(observations=seen), trajectory)
+    path = found.path
+    steps = np.diff(path.ts) * np.sign(case.t1 - case.t0)
+    assert path.ts[0] == case.t0 and path.ts[-1] == case.t1 and np.all(steps >= 0)
+    jumps = np.flatnonzero(steps == 0)
+    np.testing.assert_array_equal(path.ts[jumps], seen.ts)
+    for i, n in enumerate(jumps):
+        z = trajectory.zs[trajectory.ts == seen.ts[i]][0]
+        before, after = path.lams[n], path.lams[n + 1]
+        np.testing.assert_allclose(before - after, (i + 1) * z[::-1], rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(path.lams[0], found.z0)
+    np.testing.assert_array_equal(path.lams[-1], 0.0)
+
+
+@pytest.mark.parametrize("direction", ["clocked", "backwards"])
+def test_the_interpolant_takes_each_segment_of_lambda(zoo, direction):
+    case = zoo.case(direction)
+    problem = case.problem()
+    seen = adjode.Observations([0.2, 0.8], lambda i, z: (i + 1) * case.loss(z))
+    trajectory = adjode.solve(problem, ts=np.sort(seen.ts)[:: int(np.sign(case.t1 - case.t0))])
+    seen = adjode.Observations(trajectory.ts[np.isin(trajectory.ts, seen.ts)], seen.fun)
+    path = adjode.adjoint_quadrature(problem, adjode.Loss(observations=seen), trajectory).path
+    inside = np.diff(path.ts, prepend=np.nan) != 0  # at a jump: the value before it comes first
+    for t, lam in zip(path.ts[inside], path.lams[inside], strict=True):
+        np.testing.assert_allclose(path.dense(t), lam, rtol=1e-8, atol=1e-10)
+    after = case.t1 - 0.1 * (case.t1 - case.t0)
+    np.testing.assert_array_equal(path.dense(after), 0.0)
+
+
+@pytest.mark.parametrize("name", STRATEGIES[1:])
+def test_an_observation_weighs_as_a_terminal_loss_at_t1(zoo, name):
+    case = zoo.case("linear")
+    problem, rtol = case.problem(), 1e-8
+    terminal = adjode.Loss(terminal=lambda z, theta: case.loss(z))
+    seen = adjode.Loss(observations=adjode.Observations([case.t1], lambda i, z: case.loss(z)))
+    one = adjode.gradient(problem, terminal, adjoint=name, rtol=rtol)
+    other = adjode.gradient(problem, seen, adjoint=name, rtol=rtol)
+    np.testing.assert_allclose(one.theta, other.theta, rtol=1e-12)
+    assert one.t1 == pytest.approx(other.ts[0], rel=1e-12) and other.t1 == 0.0
+
+
+def test_l_z_may_be_given_by_hand(zoo):
+    case = zoo.case("linear")
+    fun, grad = (lambda i, z: anp.sum(z**2)), (lambda i, z: 2 * z)
+    ts = [0.9, 1.8]
+    by_hand = adjode.Loss(observations=adjode.Observations(ts, fun, grad))
+    by_autograd = adjode.Loss(observations=adjode.Observations(ts, fun))
+    one, other = (adjode.gradient(case.problem(), loss) for loss in (by_hand, by_autograd))
+    np.testing.assert_array_equal(one.theta, other.theta)
+
+
+def test_backsolve_refuses_when_the_state_does_not_come_back():
+    # z' = -k z forgets exp(-20) of its start; backwards, rounding grows by exp(20)
+    problem = adjode.InitialValueProblem(lambda t, z, k: -k * z + 1.0, [2.0], 0.0, 2.0, 10.0)
+    loss = adjode.Loss(terminal=lambda z, theta: z[0] ** 2)
+    with pytest.raises(adjode.GradientError, match=r'unstable.*Use adjoint="discrete"'):
+        adjode.gradient(problem, loss, adjoint="backsolve", rtol=1e-6)
+    for adjoint in ("discrete", "interpolated", "quadrature"):
+        found = adjode.gradient(problem, loss, adjoint=adjoint, rtol=1e-6)
+        # z(2) = 1/k + (2 - 1/k) exp(-2k): dL/dk = 2 z dz/dk, dz/dk = -1/k^2 + O(exp(-2k))
+        assert found.theta == pytest.approx(2 * 0.1 * -0.01, rel=1e-4)
+
+
+def test_a_backward_solve_that_breaks_down_says_what_to_do():
+    # f_z is a square root's: not finite backwards of t = 1, where z passes through zero
+    f = lambda t, z, theta: theta * anp.sqrt(anp.abs(z) + 1e-300) * 0 - z / (1e-9 + (t - 1.0) ** 2)
+    problem = adjode.InitialValueProblem(f, [1.0], 0.0, 2.0, 1.0)
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z))
+    with pytest.raises(adjode.IntegrationError):
+        adjode.gradient(problem, loss, adjoint="backsolve")
+
+
+@pytest.mark.parametrize("adjoint", STRATEGIES)
+def test_a_gradient_that_is_not_finite_is_withheld(adjoint):
+    f = lambda t, z, theta: -z + 0.0 * anp.sqrt(theta)  # sqrt has no derivative at 0
+    problem = adjode.InitialValueProblem(f, [1.0], 0.0, 1.0, 0.0)
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z))
+    with pytest.raises(adjode.GradientError):
+        adjode.gradient(problem, loss, adjoint=adjoint)
+
+
+def test_memory_of_backsolve_does_not_grow_with_the_steps(zoo):
+    case = zoo.case("linear")
+    loss = adjode.Loss(terminal=lambda z, theta: case.loss(z))
+    stored, steps = {}, {}
+    for adjoint in ("backsolve", "discrete"):
+        for rtol in (1e-4, 1e-10):
+            stats = adjode.gradient(case.problem(), loss, adjoint=adjoint, rtol=rtol).stats
+            stored[adjoint, rtol], steps[adjoint, rtol] = stats.stored_states, stats.steps
+    assert stored["backsolve", 1e-4] == stored["backsolve", 1e-10] == 2
+    assert stored["discrete", 1e-10] / stored["discrete", 1e-4] == pytest.approx(
+        steps["discrete", 1e-10] / steps["discrete", 1e-4], rel=0.1
+    )

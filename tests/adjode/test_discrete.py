@@ -1,0 +1,104 @@
+"""The discrete adjoint is backpropagation through the steps that were taken."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd import grad
+
+import adjode
+
+ROUNDING = 1e-12  # steps x stages x rounding of one step, with a margin of a hundred
+SCHEMES = ["euler", "midpoint", "heun", "rk4", "dopri5", "dop853"]
+WEIGHTS = np.array([0.5, -1.0, 2.0])
+
+
+def trajectories(problem, scheme, **options):
+    """One of fixed and, for a pair, one of adapted steps."""
+    tableau = getattr(adjode, scheme)()
+    yield adjode.solve_fixed(problem, tableau, 4, **options)
+    if tableau.errors:
+        yield adjode.solve(problem, rtol=1e-4, atol=1e-6, method=scheme, **options)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", ["scalar", "clocked", "affine", "batch", "backwards"])
+def test_discrete_adjoint_is_the_derivative_of_the_steps(zoo, name, scheme):
+    case = zoo.case(name)
+    problem = case.problem()
+    loss = adjode.Loss(terminal=lambda z, theta: case.loss(z))
+    for trajectory in trajectories(problem, scheme):
+        found = adjode.adjoint_discrete(problem, loss, trajectory)
+
+        def through_the_steps(z0, theta, trajectory=trajectory):
+            zs = adjode.rk_steps(trajectory.tableau, case.f, trajectory.ts, z0, theta)
+            return case.loss(zs[-1])
+
+        wanted = grad(through_the_steps, (0, 1))(case.z0, case.theta)
+        assert zoo.relative_error((found.z0, found.theta), wanted) < ROUNDING
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_with_observations_running_cost_and_explicit_theta(zoo, scheme):
+    case = zoo.case("clocked")
+    problem, ts = case.problem(), [case.t0, 0.4, case.t1]
+    seen = adjode.Observations(ts, lambda i, z: WEIGHTS[i] * case.loss(z))
+    running = lambda t, z, theta: anp.sin(t) * z[0] * z[1] * theta[0]
+    terminal = lambda z, theta: z[1] ** 2 * theta[1]
+    loss = adjode.Loss(terminal, running, seen)
+    for trajectory in trajectories(problem, scheme, ts=ts, running=running):
+        found = adjode.adjoint_discrete(problem, loss, trajectory)
+
+        def through_the_steps(z0, theta, trajectory=trajectory):
+            def with_cost(t, y, theta):
+                slope = case.f(t, y[:2], theta)
+                return anp.concatenate([slope, anp.array([running(t, y[:2], theta)])])
+
+            start = anp.concatenate([z0, anp.zeros(1)])
+            ys = adjode.rk_steps(trajectory.tableau, with_cost, trajectory.ts, start, theta)
+            at = [int(np.flatnonzero(trajectory.ts == t)[0]) for t in ts]
+            seen = sum(w * case.loss(ys[n][:2]) for w, n in zip(WEIGHTS, at, strict=True))
+            return seen + ys[-1][2] + terminal(ys[-1][:2], theta)
+
+        wanted = grad(through_the_steps, (0, 1))(case.z0, case.theta)
+        assert zoo.relative_error((found.z0, found.theta), wanted) < ROUNDING
+        value = adjode.loss_value(problem, loss, trajectory)
+        assert value == pytest.approx(float(through_the_steps(case.z0, case.theta)), rel=ROUNDING)
+
+
+def test_the_path_of_lambda_is_the_derivative_in_each_state(zoo):
+    case = zoo.case("clocked")
+    problem = case.problem()
+    trajectory = adjode.solve_fixed(problem, adjode.rk4(), 6)
+    loss = adjode.Loss(terminal=lambda z, theta: case.loss(z))
+    path = adjode.adjoint_discrete(problem, loss, trajectory).path
+    np.testing.assert_array_equal(path.ts, trajectory.ts)
+    for n in (0, 3, 6):
+        rest = lambda z, n=n: case.loss(
+            adjode.rk_steps(trajectory.tableau, case.f, trajectory.ts[n:], z, case.theta)[-1]
+        )
+        np.testing.assert_allclose(path.lams[n], grad(rest)(trajectory.zs[n]), rtol=ROUNDING)
+
+
+def test_one_vjp_a_stage_and_none_for_stages_that_do_not_count(zoo):
+    problem = zoo.case("linear").problem()
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    for scheme, stages in [("rk4", 4), ("midpoint", 2), ("dopri5", 6), ("dop853", 12)]:
+        trajectory = adjode.solve_fixed(problem, getattr(adjode, scheme)(), 5)
+        found = adjode.adjoint_discrete(problem, loss, trajectory)
+        assert found.stats.vjps == 5 * stages
+        assert found.stats.steps == 5
+
+
+@pytest.mark.parametrize("scheme, order", [("euler", 1), ("midpoint", 2), ("heun", 2), ("rk4", 4)])
+def test_discrete_gradient_converges_at_the_order_of_the_scheme(zoo, scheme, order):
+    case = zoo.case("clocked")
+    problem, loss = case.problem(), adjode.Loss(terminal=lambda z, theta: case.loss(z))
+    exact = lambda theta: case.loss(case.flow(case.z0, case.t0, case.t1, theta))
+    (wanted,) = zoo.exact_gradient(exact, case.theta)
+    errors = []
+    for n in (32, 64, 128):
+        trajectory = adjode.solve_fixed(problem, getattr(adjode, scheme)(), n)
+        found = adjode.adjoint_discrete(problem, loss, trajectory)
+        errors.append(np.max(np.abs(found.theta - wanted)))
+    orders = np.log2(np.divide(errors[:-1], errors[1:]))
+    assert abs(orders[-1] - order) < 0.2, (errors, orders)

@@ -1,0 +1,50 @@
+"""Imports follow the arrows of the derivation, and adjode stands on NumPy, SciPy and autograd."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import adjode
+
+# Each may import those before it.
+ORDER = ["structure", "problem", "tableau", "steps", "trajectory", "solve", "vjp", "loss",
+         "discrete", "continuous", "gradient", "primitive", "fields", "verify"]  # fmt: skip
+OUTSIDE = {"numpy", "scipy", "autograd"}
+FOLDER = Path(adjode.__file__).parent
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            yield node.module
+
+
+def test_imports_never_go_back():
+    for name in ORDER:
+        for target in imports(FOLDER / f"{name}.py"):
+            top, _, module = target.partition(".")
+            if top == "adjode":
+                assert ORDER.index(module) < ORDER.index(name), f"{name} imports {module}"
+
+
+def test_nothing_but_numpy_scipy_and_autograd_from_outside():
+    for name in [*ORDER, "__init__"]:
+        for target in imports(FOLDER / f"{name}.py"):
+            top = target.partition(".")[0]
+            assert top in OUTSIDE | {"adjode"} | sys.stdlib_module_names, f"{name} imports {top}"
+
+
+def test_importing_adjode_does_not_import_sympy():
+    code = "import sys, adjode; sys.exit('sympy' in sys.modules)"
+    path = str(FOLDER.parent)
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": path}, timeout=60)
+
+
+def test_every_public_name_exists_and_says_what_it_is():
+    assert sorted(adjode.__all__) == adjode.__all__
+    for name in adjode.__all__:
+        assert getattr(adjode, name).__doc__, name

@@ -1,0 +1,223 @@
+"""odeint as autograd sees it."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd import grad, jacobian, value_and_grad
+from autograd.tracer import isbox
+
+import adjode
+
+STRATEGIES = ["discrete", "backsolve", "interpolated", "quadrature"]
+TIGHT = {"rtol": 1e-8, "atol": 1e-10}
+CLOSE = 1e-7  # ten times the tolerance, relative to the largest entry
+
+
+@pytest.mark.parametrize("adjoint", STRATEGIES)
+@pytest.mark.parametrize("name", ["linear", "clocked", "affine", "logistic", "batch", "backwards"])
+def test_gradients_in_z0_ts_and_theta_at_once(zoo, name, adjoint):
+    case = zoo.case(name)
+    ts = case.t0 + (case.t1 - case.t0) * np.array([0.0, 0.2, 0.7, 1.0])
+    weights = np.array([0.5, -0.3, 0.8, 1.0])
+
+    def loss(z0, ts, theta):
+        zs = adjode.odeint(case.f, z0, ts, theta, adjoint=adjoint, **TIGHT)
+        return sum(w * case.loss(z) for w, z in zip(weights, zs, strict=True))
+
+    def exact(z0, ts, theta):
+        zs = [z0, *(case.flow(z0, ts[0], t, theta) for t in ts[1:])]
+        return sum(w * case.loss(z) for w, z in zip(weights, zs, strict=True))
+
+    found = grad(loss, (0, 1, 2))(case.z0, ts, case.theta)
+    assert zoo.relative_error(found, zoo.exact_gradient(exact, case.z0, ts, case.theta)) < CLOSE
+
+
+def test_states_come_back_at_ts_in_the_shape_of_z0(zoo):
+    case = zoo.case("batch")
+    ts = np.linspace(case.t0, case.t1, 7)
+    zs = adjode.odeint(case.f, case.z0, ts, case.theta, **TIGHT)
+    assert zs.shape == (7, 3, 2)
+    for t, z in zip(ts[1:], zs[1:], strict=True):
+        np.testing.assert_allclose(z, case.flow(case.z0, case.t0, t, case.theta), rtol=1e-6)
+
+
+def test_one_backward_pass_for_all_arguments(zoo):
+    case, ts, calls = zoo.case("linear"), np.array([0.0, 1.0]), []
+
+    def f(t, z, theta):
+        calls.append(isbox(z))
+        return case.f(t, z, theta)
+
+    loss = lambda *args: anp.sum(adjode.odeint(f, *args)[-1])
+    counts = []
+    for which in (0, (0, 1, 2)):
+        calls.clear()
+        grad(loss, which)(case.z0, ts, case.theta)
+        counts.append(sum(calls))
+    assert counts[0] == counts[1] > 0
+
+
+def test_theta_may_be_a_nest_built_inside_the_loss(zoo):
+    def f(t, z, theta):
+        (a, more), b = theta["layers"], theta["offset"]
+        return anp.dot(a, z) * more["scale"] + b
+
+    def loss(a, scale, b):
+        theta = {"layers": [a, {"scale": scale**2}], "offset": (b, b)[0], "unused": 3}
+        return anp.sum(adjode.odeint(f, np.ones(2), [0.0, 0.8], theta, **TIGHT)[-1] ** 2)
+
+    args = np.array([[0.1, 0.9], [-0.4, 0.2]]), 0.7, np.array([0.3, -0.1])
+    found = grad(loss, (0, 1, 2))(*args)
+
+    def flow(a, scale, b):
+        flat = {"A": np.zeros((3, 3), complex), "b": np.zeros(3, complex)}
+        flat["A"][:2, :2], flat["b"][:2] = a * scale**2, b
+        from_zoo = zoo.case("affine").flow
+        return np.sum(from_zoo(np.array([1.0, 1.0, 0.0]), 0.0, 0.8, flat)[:2] ** 2)
+
+    assert zoo.relative_error(found, zoo.exact_gradient(flow, *args)) < CLOSE
+
+
+def test_the_gradient_has_the_structure_of_theta():
+    f = lambda t, z, theta: theta["a"] * z + theta["pair"][0] + theta["pair"][1][0]
+    theta = {"a": 0.3, "pair": (0.1, [np.array([0.2, 0.4])]), "none": ()}
+    loss = lambda theta: anp.sum(adjode.odeint(f, np.ones(2), [0.0, 1.0], theta))
+    found = grad(loss)(theta)
+    assert set(found) == {"a", "pair", "none"}
+    assert isinstance(found["pair"], tuple) and isinstance(found["pair"][1], list)
+    assert np.shape(found["a"]) == () and found["pair"][1][0].shape == (2,)
+
+
+@pytest.mark.parametrize("z0", [1.5, np.array(1.5), np.array([1.5]), np.full((1, 1, 1), 1.5)])
+def test_z0_of_any_shape_reaches_f_as_it_is(z0):
+    shapes = set()
+
+    def f(t, z, theta):
+        assert np.shape(t) == ()
+        shapes.add(np.shape(z))
+        return theta * z
+
+    loss = lambda z0: anp.sum(adjode.odeint(f, z0, [0.0, 1.0], 0.5, **TIGHT)[-1])
+    found = grad(loss)(z0)
+    assert shapes == {np.shape(z0)} == {np.shape(found)}
+    assert np.ravel(found)[0] == pytest.approx(np.exp(0.5), rel=CLOSE)
+
+
+def test_times_and_starts_may_be_lists_that_hold_traced_values():
+    f = lambda t, z, theta: theta * z
+    loss = lambda a, t: adjode.odeint(f, [a, 2.0], [0.0, t], 0.5, **TIGHT)[-1][0]
+    found = grad(loss, (0, 1))(1.0, 2.0)
+    np.testing.assert_allclose(found, [np.e, 0.5 * np.e], rtol=CLOSE)
+
+
+def test_integers_are_numbers():
+    f = lambda t, z, theta: theta * z
+    zs = adjode.odeint(f, [1], [0, 1], 1, **TIGHT)
+    assert zs.dtype == float and zs[-1, 0] == pytest.approx(np.e, rel=CLOSE)
+
+
+@pytest.mark.parametrize("adjoint", STRATEGIES)
+def test_fields_that_ignore_an_argument_have_zero_gradients(adjoint):
+    ts = np.array([0.0, 0.5, 1.0])
+    fields = {
+        "nothing": (lambda t, z, theta: np.array([t, 1.0]), [1, 1], 0),
+        "theta": (lambda t, z, theta: -z, np.exp([-1, -1]), 0),
+        "z": (lambda t, z, theta: theta * np.array([t, 1.0]), [1, 1], 1.5),
+    }
+    for f, z_bar, theta_bar in fields.values():
+        loss = lambda z0, theta, f=f: anp.sum(
+            adjode.odeint(f, z0, ts, theta, adjoint=adjoint, **TIGHT)[-1]
+        )
+        found = grad(loss, (0, 1))(np.array([1.0, 2.0]), 0.7)
+        np.testing.assert_allclose(found[0], z_bar, rtol=CLOSE)
+        np.testing.assert_allclose(found[1], theta_bar, rtol=CLOSE, atol=0)
+
+
+def test_no_parameters_and_a_single_time():
+    f = lambda t, z, theta: -z
+    loss = lambda z0, ts: anp.sum(adjode.odeint(f, z0, ts, ()) ** 2)
+    z0_bar, ts_bar = grad(loss, (0, 1))(np.array([3.0]), np.array([0.5]))
+    np.testing.assert_array_equal(z0_bar, [6.0])
+    np.testing.assert_array_equal(ts_bar, [0.0])
+    z0_bar = grad(loss)(np.array([3.0]), np.array([0.0, 1.0]))
+    assert z0_bar[0] == pytest.approx(6 * (1 + np.exp(-2)), rel=1e-5)  # 10 rtol
+
+
+@pytest.mark.parametrize("where", ["f", "array"])
+def test_a_traced_value_that_f_captures_is_refused(where):
+    def loss(a):
+        field = {
+            "f": lambda t, z, theta: a * z,
+            "array": lambda t, z, theta: np.array([a, 1.0], dtype=object) * z,
+        }[where]
+        return anp.sum(adjode.odeint(field, np.ones(2), [0.0, 1.0], ()))
+
+    with pytest.raises(TypeError, match="captures one. Pass what you differentiate in `theta`"):
+        grad(loss)(0.5)
+
+
+def test_a_captured_value_is_refused_beside_a_traced_argument():
+    loss = lambda a: anp.sum(adjode.odeint(lambda t, z, th: a * th * z, np.ones(2), [0.0, 1.0], a))
+    with pytest.raises(TypeError, match="Pass what you differentiate in `theta`"):
+        grad(loss)(0.5)
+
+
+@pytest.mark.parametrize("adjoint", STRATEGIES)
+def test_second_derivatives_through_the_traced_steps(adjoint):
+    f = lambda t, z, theta: theta * t * z
+    theta = 2 / 3 * np.log(2)
+
+    def loss(z0, ts, theta):
+        return 0.5 * anp.sum((adjode.odeint(f, z0, ts, theta, adjoint=adjoint, **TIGHT)[-1] - 3) ** 2)
+
+    args = np.array([1.0]), np.array([1.0, 2.0]), theta
+    second = grad(lambda theta: grad(loss, 2)(*args[:2], theta))(theta)
+    assert second == pytest.approx(4.5, rel=1e-6)  # the book's value; 100 rtol
+    mixed = jacobian(lambda ts: grad(loss, 2)(args[0], ts, theta))(args[1])
+    # dL/dtheta = (z - 3) z u with u = (t1^2 - t0^2) / 2, z = exp(theta u)
+    z, u = 2.0, 1.5
+    by_u = (2 * z - 3) * z * theta * u + (z - 3) * z
+    np.testing.assert_allclose(mixed, [-1.0 * by_u, 2.0 * by_u], rtol=1e-6)
+
+
+def test_the_cotangent_may_be_traced():
+    f = lambda t, z, theta: anp.dot(theta, z)
+    theta = np.array([[0.1, 0.9], [-0.4, 0.2]])
+    end = lambda z0: adjode.odeint(f, z0, [0.0, 1.0], theta, **TIGHT)[-1]
+    rows = jacobian(end)(np.ones(2))
+    from autograd import make_vjp
+
+    back = make_vjp(end)(np.ones(2))[0]
+    np.testing.assert_allclose(jacobian(back)(np.ones(2)), rows.T, rtol=1e-12)
+
+
+def test_value_and_grad_gives_the_value_of_a_plain_call(zoo):
+    case = zoo.case("clocked")
+    loss = lambda theta: case.loss(adjode.odeint(case.f, case.z0, [0.0, 1.0], theta)[-1])
+    assert value_and_grad(loss)(case.theta)[0] == loss(case.theta)
+
+
+def test_exceptions_of_the_field_pass_through_untouched():
+    class Mine(Exception):
+        pass
+
+    def f(t, z, theta):
+        if isbox(z):
+            raise Mine("in the backward pass")
+        return -z
+
+    loss = lambda z0, adjoint: anp.sum(adjode.odeint(f, z0, [0.0, 1.0], (), adjoint=adjoint))
+    for adjoint in STRATEGIES:
+        with pytest.raises(Mine, match="^in the backward pass$"):
+            grad(loss)(np.ones(2), adjoint)
+
+
+def test_arguments_are_not_written_to(zoo):
+    case = zoo.case("affine")
+    z0, ts, theta = case.z0.copy(), np.array([0.0, 0.5, 1.0]), case.theta
+    keep = {name: part.copy() for name, part in theta.items()}
+    grad(lambda *args: anp.sum(adjode.odeint(case.f, *args)), (0, 1, 2))(z0, ts, theta)
+    np.testing.assert_array_equal(z0, case.z0)
+    np.testing.assert_array_equal(ts, [0.0, 0.5, 1.0])
+    for name in keep:
+        np.testing.assert_array_equal(theta[name], keep[name])

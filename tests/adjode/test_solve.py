@@ -1,0 +1,146 @@
+"""The forward solve."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+import adjode
+
+METHODS = ["dopri5", "dop853"]
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["clocked", "affine", "logistic", "backwards"])
+def test_states_and_dense_output_are_within_the_tolerance(zoo, name, method, rtol):
+    case = zoo.case(name)
+    trajectory = adjode.solve(case.problem(), rtol=rtol, atol=rtol / 100, method=method)
+    for t in np.linspace(case.t0, case.t1, 23):
+        exact = np.real(case.flow(case.z0, case.t0, t, case.theta))
+        # ten times rtol of the largest entry, for the interpolant as for the nodes
+        assert np.max(np.abs(trajectory.dense(t) - exact)) < 10 * rtol * max(1, np.max(np.abs(exact)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nodes_lie_on_every_stop_and_carry_f(zoo, method):
+    case = zoo.case("clocked")
+    ts = [case.t0, 0.1, 0.1000001, 1.1]
+    trajectory = adjode.solve(case.problem(), ts=ts, method=method)
+    assert set(ts) <= set(trajectory.ts) and trajectory.ts[-1] == case.t1
+    assert np.all(np.diff(trajectory.ts) > 0)
+    for t, z, slope in zip(trajectory.ts, trajectory.zs, trajectory.fs, strict=True):
+        np.testing.assert_allclose(slope, case.f(t, z, case.theta), rtol=1e-13)
+        np.testing.assert_allclose(trajectory.dense(t), z, rtol=1e-12)
+
+
+def test_close_stops_do_not_shorten_the_steps_after_them(zoo):
+    problem = zoo.case("linear").problem()
+    plain = adjode.solve(problem).stats.steps
+    crowded = adjode.solve(problem, ts=[1.0, 1.0 + 1e-9, 1.0 + 2e-9]).stats.steps
+    assert crowded <= plain + 6
+
+
+def test_what_is_stored(zoo):
+    problem = zoo.case("linear").problem()
+    dense, stages, stops = (
+        adjode.solve(problem, ts=[1.0], store=store) for store in ("dense", "stages", "stops")
+    )
+    np.testing.assert_array_equal(stops.ts, [problem.t0, 1.0, problem.t1])
+    np.testing.assert_array_equal(stops.zs, dense.zs[np.isin(dense.ts, stops.ts)])
+    np.testing.assert_array_equal(stages.stages, dense.stages)
+    n = dense.stats.steps
+    assert dense.stages.shape == (n, 13, 2) and len(dense.ts) == n + 1
+    assert stages.dense is None and stops.dense is None and stops.stages is None
+    assert [x.stats.stored_states for x in (dense, stages, stops)] == [17 * n + 1, 14 * n + 1, 3]
+    assert dense.stats.f_evaluations - stages.stats.f_evaluations == 3 * n
+
+
+@pytest.mark.parametrize("method, stages", [("dopri5", 6), ("dop853", 12)])
+def test_evaluations_are_counted_and_none_is_wasted(zoo, method, stages):
+    case, calls = zoo.case("logistic"), []
+
+    def f(t, z, theta):
+        calls.append(t)
+        return case.f(t, z, theta)
+
+    problem = adjode.InitialValueProblem(f, case.z0, case.t0, case.t1, case.theta)
+    stats = adjode.solve(problem, method=method, store="stages", rtol=1e-8).stats
+    assert stats.f_evaluations == len(calls) == 2 + stages * (stats.steps + stats.rejected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_tighter_tolerance_costs_more_and_gives_more(zoo, method):
+    case = zoo.case("affine")
+    exact = np.real(case.flow(case.z0, case.t0, case.t1, case.theta))
+    runs = [adjode.solve(case.problem(), rtol=r, atol=r, method=method) for r in (1e-4, 1e-10)]
+    errors = [np.max(np.abs(run.zs[-1] - exact)) for run in runs]
+    assert errors[1] < 1e-2 * errors[0]
+    assert runs[1].stats.f_evaluations > runs[0].stats.f_evaluations
+
+
+def test_the_error_of_one_entry_does_not_drown_among_many():
+    # one fast oscillator among a thousand entries at rest
+    def f(t, z, theta):
+        return anp.concatenate([anp.array([20 * z[1], -20 * z[0]]), np.zeros(998)])
+
+    z0 = np.append([1.0, 0.0], np.ones(998))
+    trajectory = adjode.solve(adjode.InitialValueProblem(f, z0, 0.0, 3.0), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(trajectory.zs[-1, :2], [np.cos(60), -np.sin(60)], atol=1e-5)
+
+
+def test_running_cost_is_controlled_though_the_state_rests():
+    problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, [2.0], 0.0, 5.0)
+    running = lambda t, z, theta: z[0] * anp.cos(40 * t)
+    trajectory = adjode.solve(problem, running=running, rtol=1e-8, atol=1e-10)
+    wanted = 2 * np.sin(40 * trajectory.ts) / 40
+    np.testing.assert_allclose(trajectory.running, wanted, atol=1e-8)
+    assert trajectory.zs.shape[1:] == (1,) and trajectory.stages.shape[2] == 1
+
+
+@pytest.mark.parametrize("scheme", ["euler", "rk4", "dopri5", "dop853"])
+def test_fixed_steps_are_those_of_the_traceable_loop(zoo, scheme):
+    case = zoo.case("clocked")
+    tableau = getattr(adjode, scheme)()
+    trajectory = adjode.solve_fixed(case.problem(), tableau, 3, ts=[0.2])
+    assert len(trajectory.ts) == 7 and trajectory.ts[3] == 0.2
+    zs = adjode.rk_steps(tableau, case.f, trajectory.ts, case.z0, case.theta)
+    np.testing.assert_allclose(trajectory.zs, zs, rtol=1e-13)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_blow_up_stops_with_the_time_it_reached(method):
+    problem = adjode.InitialValueProblem(lambda t, z, theta: z**2, [1.0], 0.0, 2.0)
+    with pytest.raises(adjode.IntegrationError, match=r"stopped at t = (1\.0|0\.99).* before t = 2"):
+        adjode.solve(problem, method=method)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.5])
+def test_a_field_that_is_not_a_number_stops_at_once(start):
+    calls = []
+
+    def f(t, z, theta):
+        calls.append(t)
+        return z * (np.nan if t >= start else 1.0)
+
+    with pytest.raises(adjode.IntegrationError, match="not finite"):
+        adjode.solve(adjode.InitialValueProblem(f, [1.0], 0.0, 1.0))
+    assert len(calls) < 2000
+
+
+def test_evaluations_are_limited():
+    problem = adjode.InitialValueProblem(lambda t, z, k: -k * z, [1.0], 0.0, 1.0, 1e9)
+    with pytest.raises(adjode.IntegrationError, match="used 500 evaluations.*stiff"):
+        adjode.solve(problem, max_evaluations=500)
+
+
+def test_fixed_steps_that_overflow_are_an_error():
+    problem = adjode.InitialValueProblem(lambda t, z, k: z**3, [9.0], 0.0, 9.0)
+    with pytest.raises(adjode.IntegrationError, match="9 fixed steps of rk4"):
+        adjode.solve_fixed(problem, adjode.rk4(), 9)
+
+
+def test_a_start_at_rest_far_from_its_first_event():
+    # nothing happens before t = 3: the first steps must not jump over it
+    f = lambda t, z, theta: np.array([np.exp(-50 * (t - 3.0) ** 2)])
+    trajectory = adjode.solve(adjode.InitialValueProblem(f, [0.0], 0.0, 6.0), rtol=1e-6)
+    assert trajectory.zs[-1, 0] == pytest.approx(np.sqrt(np.pi / 50), rel=1e-5)

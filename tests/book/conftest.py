@@ -1,0 +1,227 @@
+"""A server for the built site, a real browser, and one visit to each page."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+
+import pytest
+
+BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
+
+# The browser opens what the page asks for, and nothing of its own.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+
+# When MathJax has typeset the page (at once where there is no mathematics).
+TYPESET = """async () => {
+  if (!document.querySelector('.math')) return true;
+  const until = Date.now() + 30000;
+  while (!(window.MathJax && MathJax.startup && MathJax.startup.promise)) {
+    if (Date.now() > until) return false;
+    await new Promise(next => setTimeout(next, 20));
+  }
+  await MathJax.startup.promise;
+  return true;
+}"""
+
+# What is measured at each width.
+MEASURE = """() => {
+  const column = document.querySelector('article, main').getBoundingClientRect();
+  const wide = [];
+  for (const box of document.querySelectorAll('div.math')) {
+    const own = box.getBoundingClientRect();
+    if (!own.width) continue;  // folded
+    const formula = box.querySelector('mjx-math');
+    const container = box.querySelector('mjx-container');
+    if (!formula) continue;
+    const over = Math.max(
+      formula.getBoundingClientRect().width - container.getBoundingClientRect().width,
+      container.scrollWidth - container.clientWidth,
+      own.right - column.right, column.left - own.left);
+    if (over > 1) wide.push((box.id || formula.textContent.slice(0, 30)) + ': ' + over.toFixed(0) + ' px');
+  }
+  for (const formula of document.querySelectorAll('span.math mjx-math'))
+    if (formula.getBoundingClientRect().right > column.right + 1 && !formula.closest('table, pre'))
+      wide.push(`in a sentence: ${formula.textContent.slice(0, 30)}`);
+  // Text and pictures that end outside the window, and that nobody can scroll to.
+  const cut = [];
+  for (const element of document.querySelectorAll('main :is(a, p, li, h1, h2, h3, img, svg, button, td)')) {
+    const own = element.getBoundingClientRect();
+    if (!own.width || own.right <= window.innerWidth + 1) continue;
+    let box = element;
+    while (box && !/auto|scroll/.test(getComputedStyle(box).overflowX)) box = box.parentElement;
+    if (!box || box === document.documentElement || box === document.body)
+      cut.push(element.outerHTML.slice(0, 80));
+  }
+  return {page: document.documentElement.scrollWidth - window.innerWidth, wide, cut};
+}"""
+
+COLOURS = """async () => {
+  for (const running of document.getAnimations()) running.finish();
+  await new Promise(next => requestAnimationFrame(next));
+  const colour = (what, which) => getComputedStyle(document.querySelector(what))[which];
+  return [colour('main h1', 'color'), colour('body', 'backgroundColor')];
+}"""
+
+FOCUS = """() => {
+  const place = document.activeElement;
+  if (place === document.body) return null;
+  const style = getComputedStyle(place);
+  return {
+    text: place.textContent.trim(),
+    href: place.getAttribute('href'),
+    html: place.outerHTML.slice(0, 200),
+    contents: !!place.closest('.bd-sidebar-primary nav'),
+    visible: style.outlineStyle !== 'none' || style.boxShadow !== 'none',
+  };
+}"""
+
+UNFOLD = """() => {
+  for (const box of document.querySelectorAll('details')) box.open = true;
+  for (const box of document.querySelectorAll('.toggle-hidden'))
+    box.classList.remove('toggle-hidden');
+}"""
+
+# Mathematics that was not understood, or not seen.
+RAW = r"""() => {
+  const bad = [];
+  for (const node of document.querySelectorAll('mjx-merror, [data-mjx-error]'))
+    bad.push('error: ' + (node.getAttribute('data-mjx-error') || node.title || node.textContent));
+  for (const node of document.querySelectorAll('mjx-mtext[style*="red"], mjx-math [style*="color: red"]'))
+    bad.push('undefined: ' + node.textContent);
+  for (const node of document.querySelectorAll('.math:not(:has(mjx-container))'))
+    bad.push('not typeset: ' + node.textContent.slice(0, 60));
+  const walker = document.createTreeWalker(document.querySelector('article, main'), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode, parent = node.parentElement;
+    if (parent.closest('pre, code, script, style, mjx-container, textarea')) continue;
+    const raw = node.data.match(/\$\$|\\begin|\\end|\\\(|\\\[|\\[a-z]{3,}/);
+    if (raw) bad.push('raw: ' + node.data.trim().slice(0, 60));
+  }
+  return bad;
+}"""
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    """Serve the site on a free port."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Handler, directory=str(site))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A Chromium that is installed here: named by CHROMIUM, or found on the PATH."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not path:
+        pytest.skip("no Chromium on the PATH (or in the variable CHROMIUM)")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """One page in one browser tab, with the errors and requests it caused."""
+
+    def __init__(self, browser, url, **context):
+        self.errors, self.requests = [], []
+        self.context = browser.new_context(viewport={"width": 1280, "height": 800}, **context)
+        self.page = self.context.new_page()
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._console)
+        self.page.on("response", self._response)
+        self.page.goto(url, wait_until="load")
+        self.typeset = self.page.evaluate(TYPESET)
+
+    def _console(self, message):
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def _response(self, response):
+        if response.status >= 400:
+            self.errors.append(f"{response.status} {response.url}")
+
+    def measure(self, width):
+        self.page.set_viewport_size({"width": width, "height": 844})
+        self.page.evaluate("() => new Promise(next => requestAnimationFrame(next))")
+        return self.page.evaluate(MEASURE)
+
+    def colours(self):
+        """The colours of the text and of the ground, once they have settled."""
+        return self.page.evaluate(COLOURS)
+
+    def walk(self, stops):
+        """Press Tab: where the focus goes, and whether one can see it."""
+        places = []
+        for _ in range(stops):
+            self.page.keyboard.press("Tab")
+            place = self.page.evaluate(FOCUS)
+            if place is None:
+                break  # past the last one
+            places.append(place)
+        return places
+
+    def close(self):
+        self.context.close()
+
+
+@pytest.fixture(scope="session")
+def open_tab(browser, address):
+    """Open an address of the site, or any URL, in a tab of its own."""
+    tabs = []
+
+    def open_one(url, **context):
+        tabs.append(Tab(browser, url if "://" in url else address + url, **context))
+        return tabs[-1]
+
+    yield open_one
+    for tab in tabs:
+        tab.close()
+
+
+@pytest.fixture(scope="session")
+def visit(open_tab):
+    """What one visit to a page shows: it is opened once, and looked at from all sides."""
+    seen = {}
+
+    def look(page):
+        if page not in seen:
+            tab = open_tab(page)
+            report = {"typeset": tab.typeset, "raw": tab.page.evaluate(RAW)}
+            report["focus"] = tab.walk(60)
+            for scheme in ("light", "dark"):
+                tab.page.emulate_media(color_scheme=scheme)
+                report[scheme] = tab.colours()
+            tab.page.evaluate(UNFOLD)
+            for width in (1280, 390):
+                report[width] = tab.measure(width)
+            report["errors"], report["requests"] = tab.errors, tab.requests
+            tab.close()
+            seen[page] = report
+        return seen[page]
+
+    return look

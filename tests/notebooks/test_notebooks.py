@@ -1,0 +1,177 @@
+"""The notebooks that the site offers: plain Markdown, and running on the wheel alone."""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import nbformat
+import pytest
+from packaging.requirements import Requirement
+
+# Beyond the wheel and what it asks for, the clean environment has a kernel and pip.
+KERNEL = "ipykernel"
+
+
+def read(site, notebook):
+    return nbformat.read(site / notebook, as_version=4)
+
+
+def prose(notebook):
+    """The Markdown of a notebook, without its code."""
+    text = "\n\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    text = re.sub(r"(?ms)^(`{3,})\w*\n.*?^\1\s*$", "", text)
+    return re.sub(r"(`+).+?\1", "", text)
+
+
+def test_each_chapter_offers_its_notebook(site, root):
+    listed = re.findall(r"file: (\S+)", (root / "_toc.yml").read_text())
+    chapters = [n for n in listed if "kernelspec:" in (root / f"{n}.md").read_text()]
+    for chapter in chapters:
+        assert (site / f"{chapter}.ipynb").is_file()
+        page = (site / f"{chapter}.html").read_text()
+        assert f'href="{chapter.rpartition("/")[2]}.ipynb"' in page
+
+
+def test_valid_and_without_outputs(site, notebook):
+    nb = read(site, notebook)
+    nbformat.validate(nb)
+    assert not any(cell.get("outputs") for cell in nb.cells)
+    assert len({cell.id for cell in nb.cells}) == len(nb.cells)
+
+
+def test_the_first_code_cell_installs_the_wheel(site, notebook):
+    nb = read(site, notebook)
+    first = next(cell for cell in nb.cells if cell.cell_type == "code")
+    address = re.search(r'WHEEL = "(.*?)"', first.source)[1]
+    assert (site / "_static" / address.partition("_static/")[2]).is_file()
+    assert "%pip install" in first.source
+
+
+def test_all_code_of_the_chapter_is_there(site, notebook, root):
+    source = (root / notebook).with_suffix(".md").read_text()
+    cells = re.findall(r"(?ms)^\s*(`{3,}|:{3,})\{code-cell\}", source)
+    nb = read(site, notebook)
+    added = [c for c in nb.cells if c.source.startswith(("%%writefile", "# Installs"))]
+    assert len([c for c in nb.cells if c.cell_type == "code"]) - len(added) == len(cells)
+
+
+def test_the_text_needs_no_extension(site, notebook):
+    text = prose(read(site, notebook))
+    assert not re.findall(r"\{[a-z][\w:-]*\}`", text), "a role"
+    assert not re.findall(r"(?m)^\s*[`:~]{3,}\s*\{", text), "a directive"
+    assert not re.findall(r"(?m)^:\w+:", text), "an option of a directive"
+    assert not re.findall(r"(?m)^\([\w-]+\)=", text), "a label"
+    assert not re.findall(r"<(?!/?(?:details|summary)\b)/?[a-z]+[^>]*>", text), "raw HTML"
+    assert not re.findall(r"\$\$\s*\(eq-", text), "an equation's label"
+
+
+def test_equations_carry_their_numbers(site, notebook, root):
+    source = (root / notebook).with_suffix(".md").read_text()
+    labels = re.findall(r"(?m)^\s*\$\$\s*\((eq-[^)]*)\)|^:label:\s*(eq-\S+)", source)
+    text = "".join(cell.source for cell in read(site, notebook).cells)
+    assert len(re.findall(r"\\tag\{[\d.]+\}", text)) == len(labels)
+
+
+def test_dollars_are_paired(site, notebook):
+    text = prose(read(site, notebook)).replace("\\$", "")
+    assert len(re.findall(r"\$\$", text)) % 2 == 0
+    assert text.replace("$$", "").count("$") % 2 == 0
+
+
+# Running them
+
+
+def needed(requirements):
+    """The distributions that some requirements stand for, with all that they need in turn."""
+    found, queue = {}, [Requirement(r) for r in requirements]
+    while queue:
+        wanted = queue.pop()
+        seen = found.setdefault(wanted.name.lower(), set())
+        fresh = {""} | wanted.extras
+        if fresh <= seen:
+            continue
+        seen |= fresh
+        for line in importlib.metadata.requires(wanted.name) or []:
+            requirement = Requirement(line)
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in fresh):
+                queue.append(requirement)
+    return found
+
+
+def copy_distribution(name, target):
+    """Link the files of an installed distribution into another environment."""
+    distribution = importlib.metadata.distribution(name)
+    for file in distribution.files:
+        source = Path(distribution.locate_file(file))
+        if ".." in file.parts or file.suffix == ".pyc" or not source.is_file():
+            continue
+        copy = target / file
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, copy)
+        except FileExistsError:
+            pass
+        except OSError:
+            shutil.copy2(source, copy)
+
+
+@pytest.fixture(scope="session")
+def clean_python(site, tmp_path_factory):
+    """A new environment with what the wheel asks for and a kernel; not the book's packages.
+
+    What it asks for is linked from the environment that runs the tests, which is quick and
+    asks no index. The notebook's own first cell installs the wheel, with pip.
+    """
+    home = tmp_path_factory.mktemp("clean") / "venv"
+    venv.create(home, with_pip=True, symlinks=os.name != "nt")
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    run = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True)
+    for name in needed(["checked-adjoint[notebook]", KERNEL]):
+        if name != "checked-adjoint":
+            copy_distribution(name, Path(run.stdout.strip()))
+    return python
+
+
+RUN = """
+import asyncio, sys, warnings
+import nbformat
+from nbclient import NotebookClient
+from jupyter_client.manager import AsyncKernelManager
+
+python, path, folder = sys.argv[1:]
+notebook = nbformat.read(path, as_version=4)
+manager = AsyncKernelManager()
+manager.kernel_spec.argv[0] = python
+client = NotebookClient(notebook, km=manager, timeout=300, resources={"metadata": {"path": folder}})
+client.execute()
+where = [o for c in notebook.cells for o in c.get("outputs", [])][-1]
+print(where.get("text", ""))
+"""
+
+
+def test_runs_from_top_to_bottom_on_the_wheel_alone(site, notebook, clean_python, tmp_path):
+    nb = read(site, notebook)
+    first = next(cell for cell in nb.cells if cell.cell_type == "code")
+    wheel = next(site.glob("_static/wheels/*.whl"))
+    first.source = re.sub(r'WHEEL = ".*?"', f'WHEEL = "{wheel.as_uri()}"', first.source)
+    last = "import adjode, receipts; print(adjode.__file__, receipts.__file__)"
+    nb.cells.append(nbformat.v4.new_code_cell(last, id="where"))
+    path = tmp_path / "chapter.ipynb"
+    nbformat.write(nb, path)
+    folder = tmp_path / "somewhere"
+    folder.mkdir()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    environment |= {"MPLBACKEND": "agg", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment["PATH"] = f"{clean_python.parent}{os.pathsep}{environment['PATH']}"
+    command = [sys.executable, "-c", RUN, clean_python, path, folder]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    for place in run.stdout.split():
+        assert clean_python.parents[1] in Path(place).parents, "not from the wheel"

@@ -1,0 +1,205 @@
+"""The checker, fed with right equations, wrong equations and equations that say nothing."""
+
+import pytest
+from receipts import (
+    Refused, ShapeError, at, check, d, dot, eye, function, integral, matrix, partial, premise, scalar, var,
+    vector, verdict,
+)
+from symbols import (
+    L, L_z, START, adjoint, f, f_theta, f_z, lam, ode, start, t, t0, t1, terminal, theta, z, z_0, z_theta,
+)
+
+F = dot(z, t) - f
+
+
+def right_equations():
+    return {
+        "chain rule": (d(f, theta), f_z * z_theta + f_theta, [], {}),
+        "product rule": (d(lam * z, t), dot(lam, t) * z + lam * dot(z, t), [], {}),
+        "parts": (lam * d(F, theta), d(lam * z_theta, t) - (dot(lam, t) + lam * f_z) * z_theta - lam * f_theta, [], {}),
+        "flow": (at(z, t, t1), z_0 + integral(f, t, t0, t1), [ode, start], {}),
+        "sensitivity": (dot(z_theta, t), f_z * z_theta + f_theta, [ode], {}),
+        "gradient rate": (d(lam * z_theta, t), lam * f_theta, [ode, adjoint], {}),
+        "invariant": (d(lam * d(z, z_0), t), 0 * lam, [ode, adjoint], {}),
+        "collected": (
+            at(d(L, theta), t, t1),
+            at(L_z - lam, t, t1) * at(z_theta, t, t1) + integral((dot(lam, t) + lam * f_z) * z_theta + lam * f_theta, t, t0, t1),
+            [ode, start], START,
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", right_equations())
+def test_a_right_equation_holds_and_every_wrong_version_is_refused(name):
+    lhs, rhs, using, still = right_equations()[name]
+    receipt = check("eq-test", lhs, rhs, using=using, still=still)
+    record = receipt.record()
+    assert record["state"] == "holds"
+    assert record["refused"] == sum(not w["still"] for w in record["trials"]) >= 4
+    assert {w["where"] for w in record["trials"]} >= {p.label for p in using}
+
+
+def wrong_equations():
+    return {
+        "sign": (d(lam * z, t), dot(lam, t) * z - lam * dot(z, t), []),
+        "dropped term": (d(f, theta), f_z * z_theta, []),
+        "doubled": (d(f, theta), f_z * z_theta + 2 * f_theta, []),
+        "transpose": (d(f, theta), f_z.T * z_theta + f_theta, []),
+        "partial for total": (d(f, theta), partial(f, theta), []),
+        "adjoint with the other sign": (d(lam * z_theta, t), lam * f_theta, [ode, premise("eq-adjoint", dot(lam, t), lam * f_z)]),
+        "adjoint transposed": (d(lam * z_theta, t), lam * f_theta, [ode, premise("eq-adjoint", dot(lam, t), -lam * f_z.T)]),
+        "missing premise": (d(lam * z_theta, t), lam * f_theta, [adjoint]),
+        "boundary term": (integral(lam * dot(z, t), t, t0, t1), at(lam * z, t, t1) - integral(dot(lam, t) * z, t, t0, t1), []),
+        "limits flipped": (at(z, t, t1), z_0 + integral(f, t, t1, t0), [ode, start]),
+        "autonomous": (d(lam * f, t), 0 * (lam * f), [ode, adjoint]),
+    }
+
+
+@pytest.mark.parametrize("name", wrong_equations())
+def test_a_wrong_equation_is_refused_with_a_witness(name):
+    lhs, rhs, using = wrong_equations()[name]
+    result = verdict(lhs, rhs, using=using).record()
+    assert result["state"] == "refused"
+    assert result["witness"]["value"] not in ("0", "") and result["witness"]["at"]
+    with pytest.raises(Refused, match="does not hold"):
+        check("eq-test", lhs, rhs, using=using)
+
+
+def test_the_term_to_mend_is_named():
+    with pytest.raises(Refused, match=r"One change would make it hold: sign flipped: lambda dot\(z\)"):
+        check("eq-test", d(lam * z, t), dot(lam, t) * z - lam * dot(z, t))
+    with pytest.raises(Refused, match=r"not transposed: f_z|transposed"):
+        check("eq-test", d(f, theta), f_z.T * z_theta + f_theta)
+
+
+def test_a_slip_in_a_premise_is_named():
+    wrong = premise("eq-adjoint", dot(lam, t), lam * f_z)
+    with pytest.raises(Refused, match=r"sign flipped: lambda f_z \(eq-adjoint\)"):
+        check("eq-test", d(lam * z_theta, t), lam * f_theta, using=[ode, wrong])
+
+
+def test_an_identity_of_one_dimension_is_refused_in_two():
+    A, B = function("A", t, cols=2), function("B", t, cols=2)
+    assert verdict(A * B, B * A).record()["state"] == "refused"
+    a, b = scalar("a", t), scalar("b", t)
+    assert verdict(a * b, b * a).record()["state"] == "holds"
+
+
+def test_size_one_is_refused_unless_declared():
+    with pytest.raises(ValueError, match="a transpose cannot show"):
+        vector("x", 1)
+    with pytest.raises(ValueError, match="size 1"):
+        function("x", t, size=1)
+    a, b = scalar("a", t), scalar("b", t)
+    with pytest.raises(Refused, match="one dimension will do"):
+        check("eq-test", d(a * b, t), dot(a, t) * b + a * dot(b, t))
+    check("eq-test", d(a * b, t), dot(a, t) * b + a * dot(b, t), scalar="a product of numbers")
+
+
+@pytest.mark.parametrize("rhs", [lambda: lam * z, lambda: -(lam * z), lambda: -(-lam * z)])
+def test_the_answer_on_both_sides_is_refused(rhs):
+    with pytest.raises(Refused, match="on both sides"):
+        check("eq-test", lam * z, rhs())
+
+
+def test_the_order_of_terms_hides_nothing():
+    with pytest.raises(Refused, match="on both sides"):
+        check("eq-test", lam * z + lam * f, lam * f + lam * z)
+
+
+def test_a_premise_that_is_the_statement_is_refused():
+    same = premise("eq-product", d(lam * z, t), dot(lam, t) * z + lam * dot(z, t))
+    with pytest.raises(Refused, match="is the statement itself"):
+        check("eq-test", d(lam * z, t), dot(lam, t) * z + lam * dot(z, t), using=[same])
+
+
+def test_a_premise_that_is_not_used_is_refused():
+    with pytest.raises(Refused, match="not refused: eq-adjoint dropped"):
+        check("eq-test", dot(z_theta, t), f_z * z_theta + f_theta, using=[ode, adjoint])
+
+
+def test_an_identity_must_stand_as_written():
+    product = premise("eq-product", d(lam * z, t), dot(lam, t) * z + lam * dot(z, t))
+    with pytest.raises(Refused, match="does not stand here as written"):
+        check("eq-test", dot(z_theta, t), f_z * z_theta + f_theta, using=[ode, product])
+    receipt = check("eq-test", lam * (dot(z, t) - f), d(lam * z, t) - (dot(lam, t) * z + lam * f), using=[product])
+    assert any(w["name"] == "eq-product dropped" and w["state"] == "refused" for w in receipt.record()["trials"])
+
+
+def test_a_limit_does_not_run_through_a_pinned_premise():
+    """With lambda(t_1) = L_z(t_1) given, lambda depends on t_1; only t_0 may run."""
+    rhs = integral(lam * f_theta, t, t0, t1)
+    result = verdict(at(d(L, theta), t, t1), rhs, using=[ode, adjoint, terminal, start]).record()
+    assert result["state"] == "undecided"
+
+
+def test_a_false_equation_is_not_saved_by_a_premise_at_a_running_limit():
+    """z = z_0 at t_1 as well would make the flow constant; the premise must not leak along the path."""
+    end = premise("eq-end", at(z, t, t1), z_0)
+    result = verdict(z_0 + integral(f, t, t0, t1), at(z, t, t1), using=[ode, end]).record()
+    assert result["state"] != "holds"
+
+
+def test_a_pinned_premise_holds_only_there():
+    assert verdict(at(z, t, t0), z_0, using=[start]).record()["state"] == "holds"
+    assert verdict(at(z, t, t1), z_0, using=[start]).record()["state"] == "refused"
+    assert verdict(at(dot(z, t), t, t0), 0 * z_0, using=[start]).record()["state"] == "refused"
+    assert verdict(at(z_theta, t, t0), 0 * f_theta, using=[start]).record()["state"] == "holds"
+
+
+def test_a_rule_may_be_differentiated():
+    assert verdict(dot(dot(z, t), t), d(f, t), using=[ode]).record()["state"] == "holds"
+    assert verdict(dot(dot(z, t), t), partial(f, t) + f_z * f, using=[ode]).record()["state"] == "holds"
+
+
+def test_declared_versions_need_a_reason_that_applies():
+    with pytest.raises(Refused, match="no wrong version does"):
+        check("eq-test", d(f, theta), f_z * z_theta + f_theta, still={"nothing of this name": "because"})
+
+
+def test_named_wrong_versions_are_tried():
+    with pytest.raises(Refused, match="not refused: the same in another order"):
+        check("eq-test", d(f, theta), f_z * z_theta + f_theta, wrong={"the same in another order": f_theta + f_z * z_theta})
+    receipt = check("eq-test", d(f, theta), f_z * z_theta + f_theta, wrong={"no partial": f_z * z_theta + d(f, theta)})
+    assert any(w["name"] == "no partial" for w in receipt.record()["trials"])
+
+
+def test_undecided_is_a_failure():
+    x = var("x")
+    from receipts import exp, log
+
+    with pytest.raises(Refused, match="undecided|does not hold"):
+        check("eq-test", log(exp(x) * exp(exp(x))) ** 2, (x + exp(x)) ** 2 + 0 * x)
+
+
+def test_shapes_are_refused_where_they_are_written():
+    with pytest.raises(ShapeError, match="does not fit"):
+        z * z
+    with pytest.raises(ShapeError, match="different shapes"):
+        z + lam
+    with pytest.raises(ValueError, match="shape"):
+        check("eq-test", z, lam)
+    with pytest.raises(ShapeError, match="transpose it first"):
+        d(lam * f_z, theta)
+
+
+def test_partial_and_total_derivatives_differ_and_print_differently():
+    assert partial(f, theta).sympy != d(f, theta).sympy
+    assert partial(f, theta).text() != d(f, theta).text()
+    assert partial(f, theta).latex() != d(f, theta).latex()
+
+
+def test_second_partials_commute():
+    assert partial(L, z, z).sympy == partial(L, z, z).T.sympy
+    x, y = vector("x"), vector("y")
+    g = scalar("g", x, y)
+    assert partial(g, x, y).sympy == partial(g, y, x).T.sympy
+
+
+def test_what_a_cell_writes_is_ordinary_sympy():
+    import sympy as sp
+
+    A = matrix("A")
+    assert isinstance((A * z).sympy, sp.MatrixBase)
+    assert (lam * z).sympy == (lam.sympy * z.sympy)[0]
+    assert eye().sympy == sp.eye(2)
