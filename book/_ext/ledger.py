@@ -145,15 +145,20 @@ class FillLedger(SphinxPostTransform):
         equations, records = gather(self.env)
         by_label = {r["label"]: r for r in records}
         known = [(e, by_label[e["label"]]) for e in equations if e["label"] in by_label]
-        uris = {e["label"]: self.app.builder.get_relative_uri(self.env.docname, e["page"])
-                + "#equation-" + e["label"] for e in equations}
-        pages = list(dict.fromkeys(e["page"] for e in equations))
-        parts = [_totals(known), "<h2 id='map-of-all'>The map of all</h2>", _map(known, uris, "the whole book")]
-        for page in pages:
-            title = self.env.titles[page].astext()
+        graph = {e["label"]: [p["label"] for p in r["premises"]] for e, r in known}
+        info = {e["label"]: {"number": e["number"], "kind": r["kind"], "holds": r["state"] == "holds",
+                             "uri": self.app.builder.get_relative_uri(self.env.docname, e["page"])
+                             + "#equation-" + e["label"]} for e, r in known}
+        chapters = {p: [e["label"] for e, _ in known if e["page"] == p] for p in dict.fromkeys(e["page"] for e, _ in known)}
+        titles = {p: self.env.titles[p].astext() for p in chapters}
+        parts = [_totals(known), "<h2 id='map-of-all'>The map of all</h2>",
+                 _map(graph, info, "all chapters", [(titles[p], chapters[p]) for p in chapters])]
+        for page, labels in chapters.items():
+            elsewhere = list(dict.fromkeys(p for x in labels for p in graph[x] if p in info and p not in labels))
+            bands = [("from other chapters", elsewhere)] * bool(elsewhere) + [("", labels)]
             own = [(e, r) for e, r in known if e["page"] == page]
-            parts.append(f"<h2 id='{page.split('/')[-1]}'>{escape(title)}</h2>")
-            parts.append(_map(own, uris, title) + _table(own, uris))
+            parts += [f"<h2 id='{page.split('/')[-1]}'>{escape(titles[page])}</h2>",
+                      _map(graph, info, titles[page], bands), _table(own, info)]
         return "\n".join(parts)
 
 
@@ -161,28 +166,27 @@ def _totals(known):
     checked = [r for _, r in known if r["kind"] not in ("definition", "given")]
     refused = sum(r["refused"] for _, r in known)
     return (f"<p class='ledger-totals'><b>{len(known)}</b> equations: <b>{len(checked)}</b> checked, "
-            f"{len(known) - len(checked)} definitions and cited theorems; <b>{refused}</b> wrong versions refused.</p>")
+            f"{len(known) - len(checked)} definitions and cited theorems; <b>{refused}</b> wrong versions refused. "
+            "The data of this page: <a href='../../ledger.json'>ledger.json</a>.</p>")
 
 
-def _map(known, uris, title):
-    graph = {e["label"]: [p["label"] for p in r["premises"]] for e, r in known}
-    info = {e["label"]: {"number": e["number"], "kind": r["kind"], "holds": r["state"] == "holds",
-                         "uri": uris[e["label"]]} for e, r in known}
-    for label in {p for ps in graph.values() for p in ps} - graph.keys():
-        info[label] = {"number": label[len(PREFIX):], "kind": "elsewhere", "holds": True, "uri": uris.get(label, "")}
-        graph[label] = []
-    return (f"<figure class='derivation-map'>{svg(graph, info, f'Derivation map of {title}')}</figure>"
-            f"<details class='derivation-list'><summary>The same map as a list</summary>{nested_list(graph, info)}</details>")
+def _map(graph, info, title, bands):
+    own = [x for _, labels in bands[-1:] for x in labels] if bands[-1][0] == "" else list(graph)
+    inside = {x for _, labels in bands for x in labels}
+    shown = {x: [p for p in graph[x] if p in inside] if x in own else [] for x in inside}
+    return (f"<figure class='derivation-map'>{svg(shown, info, f'Derivation map of {title}', bands)}</figure>"
+            f"<details class='derivation-list'><summary>The same map as a list</summary>"
+            f"{nested_list(graph, info, own)}</details>")
 
 
-def _table(known, uris):
+def _table(known, info):
     head = "".join(f"<th scope='col'>{h}</th>" for h in ("Equation", "Kind", "Verdict", "Refused", "Rests on", "Seconds"))
-    rows = "".join(_row(e, r, uris) for e, r in known)
+    rows = "".join(_row(e, r, info) for e, r in known)
     return f"<div class='ledger-scroll'><table class='ledger'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
-def _row(e, r, uris):
-    link = f"<a href='{uris[e['label']]}'>({e['number']}) {e['label']}</a>"
+def _row(e, r, info):
+    link = f"<a href='{info[e['label']]['uri']}'>({e['number']}) {e['label']}</a>"
     rests = ", ".join(f"<a href='#row-{p['label']}'>{p['label']}</a>" for p in r["premises"]) or "\u2013"
     symbol, word = status(r)
     must = sum(not t["still"] for t in r["trials"])

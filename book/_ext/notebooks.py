@@ -78,6 +78,15 @@ def is_code_cell(node):
     return isinstance(node, nodes.container) and node.get("nb_element") == "cell_code"
 
 
+def without_sections(children):
+    """Elements in their order, with those of a section in its place."""
+    for child in children:
+        if isinstance(child, nodes.section):
+            yield from without_sections(child.children)
+        else:
+            yield child
+
+
 class NotebookWriter:
     """Write one resolved page as a notebook.
 
@@ -294,19 +303,42 @@ class NotebookWriter:
         text = self.sentence(title)
         if number := self.number("exercise", node):
             text = f"Exercise {number}{text}" if text.startswith(" ") else f"Exercise {number} {text}"
-        solution = type(node).__name__ == "solution_node"
-        if solution and not any(map(is_code_cell, node.findall(nodes.container))):
-            body = nodes.container("", *[child.deepcopy() for child in rest])
-            summary = re.sub(r"[*_`$\\]", "", text)
-            self.blocks.append(
-                f"<details><summary>{summary}</summary>\n\n{self.captured(body)}\n\n</details>"
-            )
-            return
-        self.blocks.append("#" * min(self.level + 1, 6) + f" {text.strip()}")
-        self.hidden = solution
-        for child in rest:
-            self.block(child)
+        if type(node).__name__ != "solution_node":
+            self.blocks.append(self.heading(text))
+            for child in rest:
+                self.block(child)
+        elif any(map(is_code_cell, node.findall(nodes.container))):
+            self.blocks.append(self.heading(text))
+            self.folded_solution(rest)
+        else:
+            self.fold(text, rest)
+
+    def heading(self, text):
+        return "#" * min(self.level + 1, 6) + f" {text.strip()}"
+
+    def folded_solution(self, children):
+        """Fold the text between the code cells; the input of the cells is folded by itself."""
+        self.hidden, run = True, []
+        for child in [*without_sections(children), None]:
+            if child is None or is_code_cell(child):
+                if run:
+                    self.fold("Show", run)
+                run = []
+                if child is not None:
+                    self.block(child)
+            else:
+                run.append(child)
         self.hidden = False
+
+    def fold(self, title, children):
+        """Text behind a line to click on: plain HTML that every notebook shows."""
+        outer, self.blocks = self.blocks, []
+        for child in children:
+            self.block(child)
+        text = "\n\n".join(self.blocks)
+        summary = re.sub(r"[*_`$\\]", "", title).strip()
+        folded = f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
+        self.blocks = [*outer, folded] if text.strip() else outer
 
     def admonition(self, node):
         children = list(node.children)
@@ -320,6 +352,9 @@ class NotebookWriter:
             self.blocks.append(f"**{title}**")
             for child in children:
                 self.block(child)
+            return
+        if "dropdown" in node.get("classes", []):
+            self.fold(title, children)
             return
         outer, self.blocks = self.blocks, [f"**{title}**"]
         for child in children:

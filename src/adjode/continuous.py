@@ -24,8 +24,6 @@ def adjoint_backsolve(
 
     Parameters
     ----------
-    problem : InitialValueProblem
-    loss : Loss
     trajectory : Trajectory
         With nodes at the observation times; nothing between is read.
     rtol, atol : float
@@ -68,17 +66,10 @@ def adjoint_interpolated(
     """(lambda, theta_bar)' = (-lambda f_z, -lambda f_theta), from t1 back to t0.
 
     z(t) is read from the dense output of the forward solve, which the trajectory must have.
-    Parameters and errors are those of `adjoint_backsolve`.
-
-    Notes
-    -----
-    `eq-adjoint`, `eq-gradient`; `eq-jump` at the observations.
+    Parameters, errors and equations are those of `adjoint_backsolve`.
     """
-    need_dense("adjoint_interpolated", trajectory)
-    pull, d = adjoint_pullback(problem, loss.running), problem.z0.size
-
-    def field(t, state):
-        return -np.concatenate(pull(t, trajectory.dense(t), state[:d])[1:])
+    pull, d, z = adjoint_pullback(problem, loss.running), problem.z0.size, dense_of(trajectory)
+    field = lambda t, state: -np.concatenate(pull(t, z(t), state[:d])[1:])
 
     def segment(n, m, lam, theta_bar, scale, solve_back):
         piece = solve_back(field, np.concatenate([lam, theta_bar]), n, m, scale)
@@ -94,29 +85,24 @@ def adjoint_quadrature(
 
     z(t) is read from the dense output of the forward solve, which the trajectory must have, and
     lambda(t) from that of its own solve; the integral is an adaptive Gauss-Kronrod rule on each
-    step. Parameters and errors are those of `adjoint_backsolve`. The path, too, has `dense`.
-
-    Notes
-    -----
-    `eq-adjoint`, `eq-gradient`; `eq-jump` at the observations.
+    forward step. The path, too, has `dense`. For the rest see `adjoint_backsolve`.
     """
-    need_dense("adjoint_quadrature", trajectory)
-    pull = adjoint_pullback(problem, loss.running)
-    field = lambda t, lam: -pull(t, trajectory.dense(t), lam)[1]
+    pull, z = adjoint_pullback(problem, loss.running), dense_of(trajectory)
+    field = lambda t, lam: -pull(t, z(t), lam)[1]
 
     def segment(n, m, lam, theta_bar, scale, solve_back):
         piece = solve_back(field, lam, n, m, scale, store="dense")
         if theta_bar.size == 0:
             return piece.zs, theta_bar, piece, 0
-        integral, _, info = quad_vec(
-            lambda t: pull(t, trajectory.dense(t), piece.dense(t))[2],
-            *sorted(piece.ts[[0, -1]]), epsabs=atol * scale, epsrel=rtol,
-            norm="max", quadrature="gk15", points=piece.ts[1:-1], full_output=True,
-        )  # fmt: skip
+        integrand = lambda t: pull(t, z(t), piece.dense(t))[2]
+        (low, high), sign = sorted(piece.ts[[0, -1]]), np.sign(piece.ts[0] - piece.ts[-1])
+        rule = {"quadrature": "gk15", "norm": "max", "points": trajectory.ts[m + 1 : n]}
+        total, _, info = quad_vec(
+            integrand, low, high, atol * scale, rtol, full_output=True, **rule
+        )
         if not info.success:
             raise GradientError(f"the integral of lambda f_theta failed: {info.message}")
-        theta_bar = theta_bar + np.sign(piece.ts[0] - piece.ts[-1]) * integral
-        return piece.zs, theta_bar, piece, info.neval
+        return piece.zs, theta_bar + sign * total, piece, info.neval
 
     return sweep(problem, loss, trajectory, segment, rtol, atol)
 
@@ -142,13 +128,13 @@ def sweep(problem, loss, trajectory, segment, rtol, atol) -> Gradient:
             raise GradientError(f'backwards, {error}. Use adjoint="discrete"') from error
 
     stops = sorted({0, len(trajectory.ts) - 1, *jumps}, reverse=True)
-    points = [(trajectory.ts[-1], lam), (trajectory.ts[-1], lam + jumps.get(stops[0], 0.0))]
+    at = lambda node: jumps.get(node, 0.0)
+    points = [(trajectory.ts[-1], lam), (trajectory.ts[-1], lam + at(stops[0]))]
     with np.errstate(all="ignore"):
         for n, m in pairwise(stops):
             lam = points[-1][1]
             lams, theta_bar, piece, more = segment(n, m, lam, theta_bar, scale, solve_back)
-            points += zip(piece.ts, lams, strict=True)
-            points.append((piece.ts[-1], lams[-1] + jumps.get(m, 0.0)))
+            points += [*zip(piece.ts, lams, strict=True), (trajectory.ts[m], lams[-1] + at(m))]
             cost = piece.stats
             stats += Stats(0, cost.f_evaluations + more, cost.steps, cost.rejected)
             pieces.append(piece)
@@ -167,6 +153,7 @@ def joined(problem: InitialValueProblem, pieces: list):
     return lambda t: at(t) if np.ndim(t) == 0 else np.stack([at(x) for x in np.ravel(t)])
 
 
-def need_dense(name: str, trajectory: Trajectory) -> None:
+def dense_of(trajectory: Trajectory):
     if trajectory.dense is None:
-        raise ValueError(f'{name} needs trajectory.dense; use adjode.solve with store="dense"')
+        raise ValueError('this adjoint needs trajectory.dense; use adjode.solve with store="dense"')
+    return trajectory.dense

@@ -18,8 +18,6 @@ def adjoint_discrete(
 
     Parameters
     ----------
-    problem : InitialValueProblem
-    loss : Loss
     trajectory : Trajectory
         From `solve_fixed`, or from `solve` with its stages stored.
     rtol, atol : float

@@ -22,43 +22,22 @@ def strategy(name: str) -> tuple[Callable, str]:
     return strategies[name]
 
 
-def value_and_gradient(
-    problem: InitialValueProblem,
-    loss: Loss,
-    *,
-    adjoint: str = "discrete",
-    rtol: float = 1e-6,
-    atol: float = 1e-8,
-    method: str = "auto",
-) -> tuple[float, Gradient]:
+def value_and_gradient(problem: InitialValueProblem, loss: Loss, *, adjoint: str = "discrete",
+                       rtol: float = 1e-6, atol: float = 1e-8, method: str = "auto"
+                       ) -> tuple[float, Gradient]:  # fmt: skip
     """L and its derivatives in z0, theta, t0, t1 and the observation times.
 
-    Parameters
-    ----------
-    problem : InitialValueProblem
-    loss : Loss
-    adjoint : {"discrete", "backsolve", "interpolated", "quadrature"}
-    rtol, atol : float
-        Tolerances of the forward and of the backward solve.
-    method : {"auto", "dopri5", "dop853"}
-        The scheme of the forward solve.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When an argument, or what f or the loss return, is of the wrong kind, shape or value.
-    IntegrationError, GradientError
-        When the solve stops early, or the gradient cannot be trusted.
+    `adjoint` is "discrete", "backsolve", "interpolated" or "quadrature"; rtol and atol hold for the
+    forward and the backward solve; `method` and errors are those of `solve`, and of the adjoint.
     """
-    function, store = strategy(adjoint)
+    adjoint_of, store = strategy(adjoint)
     ts = None if loss.observations is None else loss.observations.ts
-    trajectory = solve(
-        problem, rtol=rtol, atol=atol, method=method, ts=ts, running=loss.running, store=store
-    )
+    options = {"rtol": rtol, "atol": atol}
+    trajectory = solve(problem, method=method, ts=ts, running=loss.running, store=store, **options)
     value = loss_value(problem, loss, trajectory)
-    return value, function(problem, loss, trajectory, rtol=rtol, atol=atol)
+    return value, adjoint_of(problem, loss, trajectory, **options)
 
 
 def gradient(problem: InitialValueProblem, loss: Loss, **options) -> Gradient:
-    """The derivatives of L; arguments and errors are those of `value_and_gradient`."""
+    """The derivatives of L; options and errors are those of `value_and_gradient`."""
     return value_and_gradient(problem, loss, **options)[1]

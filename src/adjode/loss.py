@@ -73,9 +73,9 @@ def observed_nodes(loss: Loss, trajectory: Trajectory) -> list[int]:
     nodes, rounding = [], 1e-12 * abs(trajectory.ts[-1] - trajectory.ts[0])
     for i, t in enumerate([] if loss.observations is None else loss.observations.ts):
         nodes.append(int(np.argmin(np.abs(trajectory.ts - t))))
-        if abs(trajectory.ts[nodes[-1]] - t) > rounding:
-            raise ValueError(f"the trajectory has no node at the observation time ts[{i}] = {t}; "
-                             "solve with ts=loss.observations.ts")  # fmt: skip
+        if abs(trajectory.ts[nodes[-1]] - t) > rounding or nodes[-2:-1] == nodes[-1:]:
+            raise ValueError(f"the trajectory has no node of its own at the observation time "
+                             f"ts[{i}] = {t}; solve with ts=loss.observations.ts")  # fmt: skip
     return nodes
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import autograd.numpy as anp
@@ -12,8 +11,8 @@ from autograd.tracer import isbox
 
 from adjode.gradient import strategy
 from adjode.problem import InitialValueProblem, Loss, Observations, check_times, real
+from adjode.retrace import traced_states
 from adjode.solve import solve
-from adjode.steps import rk_steps
 from adjode.structure import children, flatten, leaves, rebuild, untraced
 from adjode.trajectory import Trajectory
 from adjode.vjp import pullback
@@ -26,26 +25,13 @@ class Call:
     f: Callable
     unflatten: Callable
     adjoint: str
-    tolerances: dict
-    method: str
+    options: dict  # rtol, atol and method
     store: str
     trajectory: Trajectory | None = None
 
-    def problem(self, z0, ts, theta) -> InitialValueProblem:
-        return InitialValueProblem(self.f, z0, ts[0], ts[-1], self.unflatten(theta))
 
-
-def odeint(
-    f: Callable,
-    z0: Any,
-    ts: Any,
-    theta: Any,
-    *,
-    rtol: float = 1e-6,
-    atol: float = 1e-8,
-    adjoint: str = "discrete",
-    method: str = "auto",
-):
+def odeint(f: Callable, z0: Any, ts: Any, theta: Any, *, rtol: float = 1e-6, atol: float = 1e-8,
+           adjoint: str = "discrete", method: str = "auto"):  # fmt: skip
     """z(ts) for z' = f(t, z, theta), z(ts[0]) = z0; differentiable in z0, ts and theta.
 
     Parameters
@@ -60,7 +46,6 @@ def odeint(
     rtol, atol : float
         Tolerances of the forward and of the backward solve.
     adjoint : {"discrete", "backsolve", "interpolated", "quadrature"}
-        Where the gradient comes from.
     method : {"auto", "dopri5", "dop853"}
 
     Returns
@@ -77,16 +62,21 @@ def odeint(
 
     Notes
     -----
-    The backward pass is one adjoint solve with a jump at each of ts, `eq-jump`, whatever is asked
-    for. A gradient of a gradient differentiates the steps themselves, at the cost of their trace.
+    The backward pass is one adjoint solve that jumps at each of ts, `eq-jump`, whatever is asked
+    for. A gradient of a gradient differentiates the steps themselves.
     """
     theta = rebuild(theta, [x if isbox(x) else real("theta", x)[()] for x in leaves(theta)])
     z0, ts, (theta, unflatten) = as_array("z0", z0), as_array("ts", ts), flatten(theta)
-    store = strategy(adjoint)[1]
-    if not any(isbox(x) for x in (z0, ts, theta)):
-        store = "stops"
-    call = Call(f, unflatten, adjoint, {"rtol": rtol, "atol": atol}, method, store)
-    return states(z0, ts, theta, call)
+    needed, options = strategy(adjoint)[1], {"rtol": rtol, "atol": atol, "method": method}
+    store = needed if any(isbox(x) for x in (z0, ts, theta)) else "stops"
+    return states(z0, ts, theta, Call(f, unflatten, adjoint, options, store))
+
+
+def as_array(name: str, value: Any):
+    """An array of floats, traced if anything in it is."""
+    if isinstance(untraced(value), list | tuple) and any(isbox(x) for x in leaves(value)):
+        return anp.array([as_array(name, x) for x in children(value)])
+    return value if isbox(value) else real(name, value)
 
 
 def _states(z0, ts, theta, call: Call) -> np.ndarray:
@@ -94,20 +84,23 @@ def _states(z0, ts, theta, call: Call) -> np.ndarray:
     ts = check_times("ts", ts)
     if len(ts) == 1:
         return np.array(z0)[None]
-    problem = call.problem(z0, ts, theta)
-    call.trajectory = solve(problem, ts=ts, method=call.method, store=call.store, **call.tolerances)
+    problem = InitialValueProblem(call.f, z0, ts[0], ts[-1], call.unflatten(theta))
+    call.trajectory = solve(problem, ts=ts, store=call.store, **call.options)
     return call.trajectory.zs[np.isin(call.trajectory.ts, ts)]
 
 
 def _states_pullback(argnums, zs, args, kwargs) -> Callable:
     """zs_bar -> the rows for those of z0, ts and theta that are asked for, in one pass."""
-    *inputs, call = args
+    z0, ts, theta, call = args
 
     def back(zs_bar):
-        if isbox(zs_bar) or any(isbox(x) for x in inputs):
-            rows = pullback(lambda *new: traced_states(*new, call), *inputs)[1](zs_bar)
+        if not any(isbox(x) for x in (z0, ts, theta, zs_bar)):
+            rows = adjoint_rows(z0, ts, theta, call, zs_bar)
         else:
-            rows = adjoint_rows(*inputs, call, zs_bar)
+            again = lambda z0, ts, theta: traced_states(
+                call.f, z0, ts, theta, call.unflatten, **call.options
+            )
+            rows = pullback(again, z0, ts, theta)[1](zs_bar)
         return [rows[i] for i in argnums]
 
     return back
@@ -125,28 +118,8 @@ def adjoint_rows(z0, ts, theta, call: Call, zs_bar) -> tuple:
     if len(ts) == 1:
         return zs_bar[0], np.zeros(1), np.zeros(theta.shape)
     seen = Observations(ts, lambda i, z: np.sum(zs_bar[i] * z), lambda i, z: zs_bar[i])
-    problem, adjoint = call.problem(z0, ts, theta), strategy(call.adjoint)[0]
-    found = adjoint(problem, Loss(observations=seen), call.trajectory, **call.tolerances)
+    problem = InitialValueProblem(call.f, z0, ts[0], ts[-1], call.unflatten(theta))
+    rtol, atol, adjoint = call.options["rtol"], call.options["atol"], strategy(call.adjoint)[0]
+    found = adjoint(problem, Loss(observations=seen), call.trajectory, rtol=rtol, atol=atol)
     ts_bar = found.ts + np.append(found.t0, np.zeros(len(ts) - 1))
     return found.z0[()], ts_bar, flatten(found.theta)[0]
-
-
-def traced_states(z0, ts, theta, call: Call):
-    """z(ts) by the steps of the solve, frozen as fractions of the gaps in ts, for autograd."""
-    times, zs = untraced(ts), [z0]
-    problem = call.problem(untraced(z0), times, untraced(theta))
-    taken = solve(problem, ts=times, method=call.method, store="stages", **call.tolerances)
-    nodes, theta = np.flatnonzero(np.isin(taken.ts, times)), call.unflatten(theta)
-    for i, (m, n) in enumerate(pairwise(nodes)):
-        fractions = (taken.ts[m : n + 1] - times[i]) / (times[i + 1] - times[i])
-        grid = ts[i] + fractions * (ts[i + 1] - ts[i])
-        zs.append(rk_steps(taken.tableau, call.f, grid, zs[-1], theta)[-1])
-    return anp.stack(zs)
-
-
-def as_array(name: str, value: Any):
-    """An array of floats, traced if anything in it is."""
-    nested = isinstance(untraced(value), list | tuple)
-    if nested and any(isbox(x) for x in leaves(value)):
-        return anp.array([as_array(name, x) for x in children(value)])
-    return value if isbox(value) else real(name, value)

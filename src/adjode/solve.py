@@ -13,12 +13,7 @@ from adjode.trajectory import Trajectory, collect
 
 
 def solve_fixed(
-    problem: InitialValueProblem,
-    tableau: ButcherTableau,
-    n_steps: int,
-    *,
-    ts: np.ndarray | None = None,
-    running: Callable | None = None,
+    problem: InitialValueProblem, tableau: ButcherTableau, n_steps: int, *, ts=None, running=None
 ) -> Trajectory:
     """z at the nodes of n_steps equal steps from each stop (t0, ts, t1) to the next.
 
@@ -35,23 +30,13 @@ def solve_fixed(
     return trajectory
 
 
-def solve(
-    problem: InitialValueProblem,
-    *,
-    rtol: float = 1e-6,
-    atol: float = 1e-8,
-    method: str = "auto",
-    ts: np.ndarray | None = None,
-    running: Callable | None = None,
-    store: str = "dense",
-    max_evaluations: int = 100_000,
-) -> Trajectory:
+def solve(problem: InitialValueProblem, *, rtol: float = 1e-6, atol: float = 1e-8,
+          method: str = "auto", ts=None, running: Callable | None = None, store: str = "dense",
+          max_evaluations: int = 100_000) -> Trajectory:  # fmt: skip
     """z(t) to within about rtol |z| + atol, with nodes on t0, every ts, and t1.
 
     Parameters
     ----------
-    problem : InitialValueProblem
-    rtol, atol : float
     method : {"auto", "dopri5", "dop853"}
     ts : array, shape (n,), optional
         Times between t0 and t1 to stop at, such as ``loss.observations.ts``.

@@ -1,9 +1,9 @@
 """Explicit Runge-Kutta schemes as data.
 
-    c_2 | a_21
-    c_3 | a_31 a_32             k_i = f(t + c_i h, z + h sum_{j<i} a_ij k_j)
-    ----+---------------        z_next = z + h sum_i b_i k_i
-        | b_1  b_2 ... b_s
+c_2 | a_21
+c_3 | a_31 a_32             k_i = f(t + c_i h, z + h sum_{j<i} a_ij k_j)
+----+---------------        z_next = z + h sum_i b_i k_i
+    | b_1  b_2 ... b_s
 """
 
 from dataclasses import dataclass

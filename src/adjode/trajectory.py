@@ -42,14 +42,14 @@ def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Tra
     `store` is "dense", "stages" or "stops": what to keep of each step. With a running cost the
     last entry of the flat state is its integral.
     """
-    kept, taken, tried = [], -1, 0
+    kept, taken, tried, wanted = [], -1, 0, set(stops)
     with np.errstate(all="ignore"):  # a trial step may overflow: it is rejected
         for t, z, h, k, tries in steps:
             taken, tried = taken + 1, tried + tries
             if store == "dense" and tries:
                 for row, c in zip(tableau.extra_a, tableau.extra_c, strict=True):
                     k = np.vstack([k, field(t + c * h, z + h * (row[: len(k)] @ k))])
-            if store != "stops" or t in stops:
+            if store != "stops" or t in wanted:
                 kept.append((t, z, k if store != "stops" else k[:1].copy()))
     ts, zs, ks = zip(*kept, strict=True)
     d, n = len(zs[0]) - running, len(ts)

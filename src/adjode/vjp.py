@@ -13,27 +13,20 @@ from adjode.structure import leaves, rebuild
 def pullback(fun: Callable, *args) -> tuple:
     """fun(*args), and the map from a covector v to [v fun_1, ..., v fun_n], from one trace.
 
-    Parameters
-    ----------
-    fun : callable
-        Written with autograd.numpy; returns an array or a float.
-    *args : float or array
-
-    Returns
-    -------
-    value : the value of `fun`
-    back : callable
-        Takes v of the shape of the value; returns a list of one row per argument, in its shape,
-        zero where `fun` ignores it.
+    `fun` is written with autograd.numpy, and takes and returns floats or arrays; v has the shape of
+    its value, and each row that of its argument: zeros where `fun` ignores it.
     """
     roots = [VJPNode.new_root() for _ in args]
     with trace_stack.new_trace() as level:
         try:
             out = fun(*(new_box(x, level, root) for x, root in zip(args, roots, strict=True)))
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             error.add_note("(traced by autograd: use autograd.numpy, and no in-place writes)")
             raise
     traced = isbox(out) and out._trace == level
+    value = out._value if traced else out
+    if isinstance(value, np.ndarray) and value.dtype == object:  # boxes in a plain array: lost
+        raise TypeError("the result could not be traced: use autograd.numpy in place of numpy")
 
     def back(v):
         pending, rows = {out._node: (v, False)} if traced else {}, {}
@@ -44,7 +37,7 @@ def pullback(fun: Callable, *args) -> tuple:
         pairs = zip(roots, args, strict=True)
         return [rows[root] if root in rows else vspace(x).zeros() for root, x in pairs]
 
-    return (out._value if traced else out), back
+    return value, back
 
 
 def adjoint_pullback(problem: InitialValueProblem, running: Callable | None = None) -> Callable:

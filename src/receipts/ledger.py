@@ -80,7 +80,7 @@ def _own_problems(equation, record, by_label, locked):
         other = by_label.get(p["label"])
         if other is None:
             yield f"rests on {p['label']}, which has no receipt"
-        elif p["text"] and p["text"] != other["text"] or p["digest"] and p["digest"] != other["digest"]:
+        elif p["text"] and (p["pattern"] != other["pattern"] if p["instance"] else p["digest"] != other["digest"]):
             yield f"uses {p['label']} as `{p['text']}`, but that label's receipt says `{other['text']}`"
     if locked != (tex_digest(equation), check_digest(record)):
         what = "was never matched" if locked is None else "has changed since it was matched"

@@ -8,6 +8,11 @@ from html import escape
 
 from docutils import nodes
 
+try:
+    from sphinx import addnodes
+except ImportError:
+    addnodes = None
+
 from receipts.receipt import MIME, headline, particulars
 
 
@@ -40,8 +45,26 @@ def _line(before, tex, after):
     if tex:
         line += nodes.math(tex, tex)
         line += nodes.Text(" ")
-    line += nodes.Text(after)
+    if before == "Rests on":
+        line += _references(after)
+    else:
+        line += nodes.Text(after)
     return line
+
+
+def _references(labels):
+    """Each label as a reference to its equation, where Sphinx is there to resolve it."""
+    for i, text in enumerate(labels.split(", ")):
+        label, _, rest = text.partition(" ")
+        if i:
+            yield nodes.Text(", ")
+        if addnodes and label.startswith("eq-"):
+            reference = addnodes.pending_xref("", refdomain="math", reftype="eq", reftarget=label, refexplicit=False)
+            reference += nodes.literal("", label)
+            yield reference
+            yield nodes.Text(f" {label[3:]} {rest}".rstrip())
+        else:
+            yield nodes.Text(text)
 
 
 def _html(text):

@@ -14,7 +14,7 @@ import hashlib
 import sympy as sp
 
 from receipts.jets import Jet
-from receipts.tree import Leaf, Node, node
+from receipts.tree import Leaf, Node, node, pattern
 
 MAX_PASSES = 20  # a rule that keeps feeding itself is an error, not a long calculation
 
@@ -44,8 +44,8 @@ class Premise:
         return Premise(self.label, self.lhs, rhs, self.instance)
 
     def record(self):
-        digest = "" if self.instance else self.digest()
-        return {"label": self.label, "digest": digest, "text": self.statement(), "instance": self.instance}
+        return {"label": self.label, "text": self.statement(), "digest": self.digest(),
+                "pattern": pattern(self.lhs, self.rhs), "instance": self.instance}
 
     def statement(self):
         return f"{self.lhs.text()} = {self.rhs.text()}"

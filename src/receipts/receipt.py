@@ -113,8 +113,9 @@ class Receipt:
             "latex": f"{s.lhs.latex()} = {s.rhs.latex()}" if s else self.latex,
             "text": f"{s.lhs.text()} = {s.rhs.text()}" if s else "",
             "digest": self.premise.digest() if self.premise else "",
+            "pattern": self.premise.record()["pattern"] if self.premise else "",
             "premises": [p.record() for p in s.using] if s else
-            [{"label": x, "digest": "", "text": "", "instance": ""} for x in self.rests_on],
+            [{"label": x, "text": "", "digest": "", "pattern": "", "instance": ""} for x in self.rests_on],
             "source": self.source,
             "dimension": s.dimension() if s else None,
             "defines": self.defines, "cite": self.cite, "numbers": self.numbers, "trials": self.trials,

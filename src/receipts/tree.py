@@ -496,3 +496,15 @@ def _index(i, j, shape):
 def opaque(x):
     """Does the quantity rest on opaque functions?"""
     return bool(x.value().atoms(Jet))
+
+
+def pattern(*trees):
+    """What the trees look like with their names taken away: equal for the same equation about other things."""
+    names = {}
+
+    def strip(x):
+        if isinstance(x, Leaf):
+            return names.setdefault(x.name, len(names))
+        return (type(x).__name__, x.data, *map(strip, x.children))
+
+    return str([strip(x) for x in trees])

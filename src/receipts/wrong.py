@@ -40,6 +40,8 @@ def _edits(x, root=False):
         return
     for i, child in enumerate(x.children):
         for v in _edits(child):
+            if isinstance(x, Transpose) and isinstance(v.tree, Transpose):
+                continue  # transposed twice
             try:
                 edited = x.rebuild([*x.children[:i], v.tree, *x.children[i + 1 :]])
             except (ShapeError, ValueError, TypeError):

@@ -68,7 +68,7 @@ def case(name):
         return Case(
             lambda t, z, theta: (theta[0] + theta[1] * t) * anp.dot(A2, z),
             np.array([0.7, 1.2]), -0.5, 1.5, np.array([0.9, -0.6]),
-            lambda z0, t0, t1, th: expm(A2 * (th[0] * (t1 - t0) + th[1] * (t1**2 - t0**2) / 2)) @ z0,
+            lambda z0, a, b, th: expm(A2 * (th[0] * (b - a) + th[1] * (b**2 - a**2) / 2)) @ z0,
         )  # fmt: skip
     if name == "affine":
         return Case(
@@ -110,6 +110,4 @@ def relative_error(found, wanted):
 @pytest.fixture
 def zoo():
     """Build by name inside the test, so that a change of the code is seen by every test."""
-    return SimpleNamespace(
-        case=case, exact_gradient=exact_gradient, relative_error=relative_error
-    )
+    return SimpleNamespace(case=case, exact_gradient=exact_gradient, relative_error=relative_error)

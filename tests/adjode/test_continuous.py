@@ -91,6 +91,17 @@ def test_backsolve_refuses_when_the_state_does_not_come_back():
         assert found.theta == pytest.approx(2 * 0.1 * -0.01, rel=1e-4)
 
 
+@pytest.mark.parametrize("adjoint", STRATEGIES)
+def test_the_integral_over_theta_is_controlled_where_lambda_rests(adjoint):
+    # lambda is constant, so its own steps say nothing about lambda f_theta = bumps(t)
+    bumps = lambda t: anp.exp(-200 * (t - 1.0) ** 2) + anp.exp(-50 * (t - 4.0) ** 2)
+    f = lambda t, z, theta: theta * bumps(t) + 0.0 * z
+    problem = adjode.InitialValueProblem(f, [1.0], 0.0, 6.0, 2.0)
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z))
+    found = adjode.gradient(problem, loss, adjoint=adjoint, rtol=1e-8, atol=1e-10)
+    assert found.theta == pytest.approx(np.sqrt(np.pi / 200) + np.sqrt(np.pi / 50), rel=1e-6)
+
+
 def test_a_backward_solve_that_breaks_down_says_what_to_do():
     # f_z is a square root's: not finite backwards of t = 1, where z passes through zero
     f = lambda t, z, theta: theta * anp.sqrt(anp.abs(z) + 1e-300) * 0 - z / (1e-9 + (t - 1.0) ** 2)

@@ -8,8 +8,10 @@ from pathlib import Path
 import adjode
 
 # Each may import those before it.
-ORDER = ["structure", "problem", "tableau", "steps", "trajectory", "solve", "vjp", "loss",
-         "discrete", "continuous", "gradient", "primitive", "fields", "verify"]  # fmt: skip
+ORDER = [
+    *("structure", "problem", "tableau", "steps", "trajectory", "solve", "vjp", "loss"),
+    *("discrete", "continuous", "gradient", "retrace", "primitive", "fields", "verify"),
+]
 OUTSIDE = {"numpy", "scipy", "autograd"}
 FOLDER = Path(adjode.__file__).parent
 

@@ -18,7 +18,9 @@ def test_states_and_dense_output_are_within_the_tolerance(zoo, name, method, rto
     for t in np.linspace(case.t0, case.t1, 23):
         exact = np.real(case.flow(case.z0, case.t0, t, case.theta))
         # ten times rtol of the largest entry, for the interpolant as for the nodes
-        assert np.max(np.abs(trajectory.dense(t) - exact)) < 10 * rtol * max(1, np.max(np.abs(exact)))
+        assert np.max(np.abs(trajectory.dense(t) - exact)) < 10 * rtol * max(
+            1, np.max(np.abs(exact))
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -110,7 +112,9 @@ def test_fixed_steps_are_those_of_the_traceable_loop(zoo, scheme):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_blow_up_stops_with_the_time_it_reached(method):
     problem = adjode.InitialValueProblem(lambda t, z, theta: z**2, [1.0], 0.0, 2.0)
-    with pytest.raises(adjode.IntegrationError, match=r"stopped at t = (1\.0|0\.99).* before t = 2"):
+    with pytest.raises(
+        adjode.IntegrationError, match=r"stopped at t = (1\.0|0\.99).* before t = 2"
+    ):
         adjode.solve(problem, method=method)
 
 
@@ -129,7 +133,7 @@ def test_a_field_that_is_not_a_number_stops_at_once(start):
 
 def test_evaluations_are_limited():
     problem = adjode.InitialValueProblem(lambda t, z, k: -k * z, [1.0], 0.0, 1.0, 1e9)
-    with pytest.raises(adjode.IntegrationError, match="used 500 evaluations.*stiff"):
+    with pytest.raises(adjode.IntegrationError, match=r"used 500 evaluations.*stiff"):
         adjode.solve(problem, max_evaluations=500)
 
 
@@ -144,3 +148,13 @@ def test_a_start_at_rest_far_from_its_first_event():
     f = lambda t, z, theta: np.array([np.exp(-50 * (t - 3.0) ** 2)])
     trajectory = adjode.solve(adjode.InitialValueProblem(f, [0.0], 0.0, 6.0), rtol=1e-6)
     assert trajectory.zs[-1, 0] == pytest.approx(np.sqrt(np.pi / 50), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("rate", [1e-3, 1.0, 1e3])
+def test_the_first_step_suits_the_scale_of_the_problem(method, rate):
+    f = lambda t, z, theta: rate * anp.array([z[1], -z[0]])
+    problem = adjode.InitialValueProblem(f, [1.0, 0.0], 0.0, 20.0 / rate)
+    trajectory = adjode.solve(problem, method=method, rtol=1e-6)
+    assert trajectory.stats.rejected <= 2
+    assert trajectory.ts[1] > 0.02 / rate

@@ -98,7 +98,11 @@ def test_the_checker_refuses_a_wrong_gradient(name):
 def test_mlp_is_seeded_batched_and_shaped():
     f, theta = adjode.mlp([3, 5, 4, 3], seed=7)
     again, other = adjode.mlp([3, 5, 4, 3], seed=7)[1], adjode.mlp([3, 5, 4, 3], seed=8)[1]
-    assert [(w.shape, b.shape) for w, b in theta] == [((3, 5), (5,)), ((5, 4), (4,)), ((4, 3), (3,))]
+    assert [(w.shape, b.shape) for w, b in theta] == [
+        ((3, 5), (5,)),
+        ((5, 4), (4,)),
+        ((4, 3), (3,)),
+    ]
     np.testing.assert_array_equal(theta[0][0], again[0][0])
     assert not np.array_equal(theta[0][0], other[0][0])
     z = np.random.default_rng(0).normal(size=(6, 3))

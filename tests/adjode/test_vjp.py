@@ -31,7 +31,7 @@ def test_arguments_that_do_not_matter_get_rows_of_zeros():
 
 
 def test_the_identity_has_the_identity_as_its_pullback():
-    value, back = adjode.pullback(lambda x: x, np.ones(2))
+    _, back = adjode.pullback(lambda x: x, np.ones(2))
     np.testing.assert_array_equal(back(np.array([3.0, 4.0]))[0], [3.0, 4.0])
 
 
