@@ -59,7 +59,7 @@ def solve(problem: InitialValueProblem, *, rtol: float = 1e-6, atol: float = 1e-
     check_tolerances(rtol, atol)
     tableau = adaptive_tableau(method)
     stops, start, field = set_up(problem, ts, running, max_evaluations)
-    steps = adaptive_steps(field, start, stops, tableau, rtol, atol)
+    steps = adaptive_steps(field, start, stops, tableau, rtol, atol, tangent=True)
     kind = {"store": store, "shape": problem.z0.shape, "running": running is not None}
     return collect(steps, field, tableau, stops, **kind)
 

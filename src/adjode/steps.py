@@ -1,5 +1,6 @@
 """Runge-Kutta steps, of a given size or of a size adapted to a tolerance."""
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -47,15 +48,16 @@ def fixed_steps(field, z, stops, tableau, n_steps) -> Iterator[tuple]:
     yield stops[-1], z, 0.0, field(stops[-1], z)[None], 0
 
 
-def adaptive_steps(field, z, stops, tableau, rtol, atol) -> Iterator[tuple]:
-    """Yield (t, z, h, k, tries) for each accepted step, and an end (t1, z1, 0, [f(t1, z1)], 0).
-
-    The local error stays below a tenth of atol + rtol |z|: errors add up on the way.
-    """
+def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False) -> Iterator[tuple]:
+    """Yield (t, z, h, k, tries) for each accepted step, and an end (t1, z1, 0, [f(t1, z1)], 0); the
+    local error stays below a tenth of atol + rtol |z|, since errors add up on the way. `tangent`:
+    a step whose error says nothing, as at an equilibrium, is bounded by the rate of v' = f_z v."""
     t, tries, k = stops[0], 0, field(stops[0], z)[None]
     if not np.all(np.isfinite(k)):
         raise IntegrationError(f"f(t, z, theta) is not finite at the start, t = {t}: {k[0]}")
     h = first_step(field, t, z, k[0], stops[-1] - t, tableau, atol + rtol * np.abs(z))
+    power, v = tableau.order + 1, np.cos(1.0 + np.arange(len(z)))
+    reach = (0.1 * rtol * math.factorial(power)) ** (1 / power)
     for stop in stops[1:]:
         while t != stop:
             rest = stop - t
@@ -71,13 +73,14 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol) -> Iterator[tuple]:
                 longer = step * min(10.0, factor)
                 h = max(h, longer, key=abs) if factor > 1 and abs(step) < abs(h) else longer
                 t, z, k, tries = t_next, z_next, k_new, 0
+                if tangent and error < 1e-3:
+                    v, rate = stretch(field, t, z, k[-1], v, np.max(atol))
+                    h = min(h, np.sign(h) * reach / rate, key=abs) if rate > 0 else h
                 continue
             h = step * (max(0.2, factor) if 1 <= error < np.inf else 0.2)
             if abs(h) < 16 * np.spacing(abs(t)):
-                raise IntegrationError(
-                    f"the solve stopped at t = {t} before t = {stops[-1]}: its step fell to "
-                    f"{abs(h):.1e}. The solution may blow up there, or f be not finite"
-                )
+                raise IntegrationError(f"the solve stopped at t = {t} before t = {stops[-1]}: the "
+                                       "solution may blow up, or f be not finite")  # fmt: skip
     yield t, z, 0.0, k[-1:], 0
 
 
@@ -99,6 +102,14 @@ def first_step(field, t, z, k0, span, tableau, scale) -> float:
     steepest = max(slope, bend) if np.isfinite(bend) else 1 / h
     best = (0.01 / steepest) ** (1 / (tableau.error_order + 1)) if steepest > 0 else abs(span)
     return float(sign * min(max(100 * h, 1e-6), best, abs(span)))
+
+
+def stretch(field, t, z, k0, v, atol) -> tuple:
+    """f_z v / |v| by a difference, and its length: the power method for the rate of f_z."""
+    size = (1e-7 * np.linalg.norm(z) + atol) / np.linalg.norm(v)
+    w = (field(t, z + size * v) - k0) / (size * np.linalg.norm(v))
+    rate = float(np.linalg.norm(w))
+    return (w, rate) if 0 < rate < np.inf else (v, 0.0)
 
 
 class Counted:

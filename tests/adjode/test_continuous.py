@@ -102,6 +102,24 @@ def test_the_integral_over_theta_is_controlled_where_lambda_rests(adjoint):
     assert found.theta == pytest.approx(np.sqrt(np.pi / 200) + np.sqrt(np.pi / 50), rel=1e-6)
 
 
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("adjoint", STRATEGIES)
+@pytest.mark.parametrize("name", ["decay", "oscillator", "beside a clock"])
+def test_a_state_at_rest_has_a_gradient_that_moves(name, adjoint, rtol):
+    # z = theta stays where it is, whatever the step: only neighbours of z know the rate of f_z
+    f, z0 = {
+        "decay": (lambda t, z, theta: theta - z, [1.0]),
+        "oscillator": (lambda t, z, theta: anp.array([z[1], theta - z[0]]), [1.0, 0.0]),
+        "beside a clock": (lambda t, z, theta: anp.array([theta - z[0], 1.0]), [1.0, 0.0]),
+    }[name]
+    wanted = np.cos(10) if name == "oscillator" else np.exp(-10)
+    problem = adjode.InitialValueProblem(f, z0, 0.0, 10.0, 1.0)
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    found = adjode.gradient(problem, loss, adjoint=adjoint, rtol=rtol, atol=rtol / 100)
+    assert found.z0[0] == pytest.approx(wanted, abs=10 * rtol)
+    assert found.theta == pytest.approx(1 - wanted, abs=10 * rtol)
+
+
 def test_a_backward_solve_that_breaks_down_says_what_to_do():
     # f_z is a square root's: not finite backwards of t = 1, where z passes through zero
     f = lambda t, z, theta: theta * anp.sqrt(anp.abs(z) + 1e-300) * 0 - z / (1e-9 + (t - 1.0) ** 2)

@@ -150,11 +150,10 @@ def test_a_start_at_rest_far_from_its_first_event():
     assert trajectory.zs[-1, 0] == pytest.approx(np.sqrt(np.pi / 50), rel=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("rate", [1e-3, 1.0, 1e3])
-def test_the_first_step_suits_the_scale_of_the_problem(method, rate):
+def test_the_first_step_suits_the_scale_of_the_problem(rate):
     f = lambda t, z, theta: rate * anp.array([z[1], -z[0]])
     problem = adjode.InitialValueProblem(f, [1.0, 0.0], 0.0, 20.0 / rate)
-    trajectory = adjode.solve(problem, method=method, rtol=1e-6)
-    assert trajectory.stats.rejected <= 2
-    assert trajectory.ts[1] > 0.02 / rate
+    trajectory = adjode.solve(problem, rtol=1e-6)
+    assert trajectory.stats.rejected <= 1  # too long a first step would be rejected
+    assert trajectory.ts[3] > 0.01 / rate  # a short one is soon left behind

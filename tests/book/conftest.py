@@ -38,6 +38,15 @@ TYPESET = """async () => {
 MEASURE = """() => {
   const column = document.querySelector('article, main').getBoundingClientRect();
   const wide = [];
+  // Whether it stands in a box of the page that one can scroll sideways.
+  const scrolls = element => {
+    for (let box = element.parentElement; box.tagName !== 'ARTICLE' && box !== document.body;
+         box = box.parentElement)
+      if (/auto|scroll/.test(getComputedStyle(box).overflowX)) return true;
+    return false;
+  };
+  const items = window.MathJax && MathJax.startup.document ? [...MathJax.startup.document.math] : [];
+  const tex = node => (items.find(item => item.typesetRoot.contains(node)) || {math: ''}).math.trim();
   for (const box of document.querySelectorAll('div.math')) {
     const own = box.getBoundingClientRect();
     if (!own.width) continue;  // folded
@@ -48,20 +57,17 @@ MEASURE = """() => {
       formula.getBoundingClientRect().width - container.getBoundingClientRect().width,
       container.scrollWidth - container.clientWidth,
       own.right - column.right, column.left - own.left);
-    if (over > 1) wide.push((box.id || formula.textContent.slice(0, 30)) + ': ' + over.toFixed(0) + ' px');
+    if (over > 1) wide.push(`${box.id || tex(formula).slice(0, 60)}: ${over.toFixed(0)} px too wide`);
   }
   for (const formula of document.querySelectorAll('span.math mjx-math'))
-    if (formula.getBoundingClientRect().right > column.right + 1 && !formula.closest('table, pre'))
-      wide.push(`in a sentence: ${formula.textContent.slice(0, 30)}`);
+    if (formula.getBoundingClientRect().right > column.right + 1 && !scrolls(formula))
+      wide.push(`in a sentence: ${tex(formula).slice(0, 60)}`);
   // Text and pictures that end outside the window, and that nobody can scroll to.
   const cut = [];
   for (const element of document.querySelectorAll('main :is(a, p, li, h1, h2, h3, img, svg, button, td)')) {
     const own = element.getBoundingClientRect();
     if (!own.width || own.right <= window.innerWidth + 1) continue;
-    let box = element;
-    while (box && !/auto|scroll/.test(getComputedStyle(box).overflowX)) box = box.parentElement;
-    if (!box || box === document.documentElement || box === document.body)
-      cut.push(element.outerHTML.slice(0, 80));
+    if (!scrolls(element)) cut.push(element.outerHTML.slice(0, 80));
   }
   return {page: document.documentElement.scrollWidth - window.innerWidth, wide, cut};
 }"""

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
-SOURCES = sorted(BOOK.rglob("*.md"))
+SOURCES = sorted(path for path in BOOK.rglob("*.md") if path.parent.name != "data")
 LABEL = re.compile(r"eq-[a-z0-9]+(-[a-z0-9]+)*")
 
 # What Jupyter Book, plain Sphinx with MyST, and our notebooks all understand. Add to these on

@@ -1,5 +1,6 @@
 """The notebooks that the site offers: plain Markdown, and running on the wheel alone."""
 
+import hashlib
 import importlib.metadata
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -156,22 +158,67 @@ print(where.get("text", ""))
 """
 
 
-def test_runs_from_top_to_bottom_on_the_wheel_alone(site, notebook, clean_python, tmp_path):
+def run_notebook(site, notebook, python, folder, install_only=False):
+    """Run a notebook somewhere else; its first cell installs the wheel. None, or what failed."""
     nb = read(site, notebook)
     first = next(cell for cell in nb.cells if cell.cell_type == "code")
     wheel = next(site.glob("_static/wheels/*.whl"))
     first.source = re.sub(r'WHEEL = ".*?"', f'WHEEL = "{wheel.as_uri()}"', first.source)
+    if install_only:
+        nb.cells = [first]
     last = "import adjode, receipts; print(adjode.__file__, receipts.__file__)"
     nb.cells.append(nbformat.v4.new_code_cell(last, id="where"))
-    path = tmp_path / "chapter.ipynb"
-    nbformat.write(nb, path)
-    folder = tmp_path / "somewhere"
     folder.mkdir()
+    nbformat.write(nb, folder / "chapter.ipynb")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     environment |= {"MPLBACKEND": "agg", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    environment["PATH"] = f"{clean_python.parent}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, "-c", RUN, clean_python, path, folder]
+    environment["PATH"] = f"{python.parent}{os.pathsep}{environment['PATH']}"
+    command = [sys.executable, "-c", RUN, python, folder / "chapter.ipynb", folder]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
-    for place in run.stdout.split():
-        assert clean_python.parents[1] in Path(place).parents, "not from the wheel"
+    if run.returncode:
+        return run.stderr[-3000:]
+    if not all(python.parents[1] in Path(place).parents for place in run.stdout.split()):
+        return f"not from the wheel: {run.stdout}"
+    return None
+
+
+@pytest.fixture(scope="session")
+def passed_before(site, root):
+    """Where a notebook that ran is remembered: a file named by all that it depends on."""
+    folder = site.parent / "notebook-runs"
+    folder.mkdir(exist_ok=True)
+    common = [next(site.glob("_static/wheels/*.whl")), root / "requirements.txt", Path(__file__)]
+
+    def place(notebook):
+        total = hashlib.sha256(sys.version.encode())
+        for path in [*common, site / notebook]:
+            total.update(path.read_bytes())
+        return folder / total.hexdigest()
+
+    return place
+
+
+@pytest.fixture(scope="session")
+def outcomes(request, site, passed_before, tmp_path_factory):
+    """Run the notebooks that these tests ask for, as many at a time as there are processors."""
+    asked = [item.callspec.params["notebook"] for item in request.session.items
+             if item.name.startswith("test_runs_from_top_to_bottom")]  # fmt: skip
+    fresh = [notebook for notebook in asked if not passed_before(notebook).exists()]
+    python = request.getfixturevalue("clean_python") if fresh else None
+    home = tmp_path_factory.mktemp("notebooks")
+    if fresh:  # alone, because two at a time would both install the wheel
+        problem = run_notebook(site, fresh[0], python, home / "install", install_only=True)
+        assert problem is None, problem
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {
+            notebook: pool.submit(run_notebook, site, notebook, python, home / str(number))
+            for number, notebook in enumerate(fresh)
+        }
+
+
+def test_runs_from_top_to_bottom_on_the_wheel_alone(notebook, passed_before, outcomes):
+    """An unchanged notebook, wheel and environment that passed once do not run again."""
+    if notebook in outcomes:
+        problem = outcomes[notebook].result()
+        assert problem is None, problem
+        passed_before(notebook).touch()
