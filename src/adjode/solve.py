@@ -33,7 +33,7 @@ def solve_fixed(
 def solve(problem: InitialValueProblem, *, rtol: float = 1e-6, atol: float = 1e-8,
           method: str = "auto", ts=None, running: Callable | None = None, store: str = "dense",
           max_evaluations: int = 100_000) -> Trajectory:  # fmt: skip
-    """z(t) to within about rtol |z| + atol, with nodes on t0, every ts, and t1.
+    """z(t) to within about ``rtol |z| + atol``, with nodes on t0, every ts, and t1.
 
     Parameters
     ----------

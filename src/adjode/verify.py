@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TaylorTest:
-    """R(e) = |L(x + e d) - L(x) - e g d| for falling steps e.
+    """``R(e) = |L(x + e d) - L(x) - e g d|`` for falling steps e.
 
     Parameters
     ----------
@@ -16,7 +16,7 @@ class TaylorTest:
     rates : array, shape (n - 1,)
         Observed orders of R; 2 for a right gradient.
     bound : float
-        The relative error of g d that the smallest step leaves possible, R(e) / (e |g d|).
+        The relative error of g d that the smallest step leaves possible, ``R(e) / (e |g d|)``.
     floor : float
         Rounding of L; remainders near it say nothing.
     """

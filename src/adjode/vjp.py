@@ -11,7 +11,7 @@ from adjode.structure import leaves, rebuild
 
 
 def pullback(fun: Callable, *args) -> tuple:
-    """fun(*args), and the map from a covector v to [v fun_1, ..., v fun_n], from one trace.
+    """The value of fun, and the map from a covector v to [v fun_1, ..., v fun_n], from one trace.
 
     `fun` is written with autograd.numpy, and takes and returns floats or arrays; v has the shape of
     its value, and each row that of its argument: zeros where `fun` ignores it.

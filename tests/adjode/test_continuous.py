@@ -104,13 +104,17 @@ def test_the_integral_over_theta_is_controlled_where_lambda_rests(adjoint):
 
 @pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
 @pytest.mark.parametrize("adjoint", STRATEGIES)
-@pytest.mark.parametrize("name", ["decay", "oscillator", "beside a clock"])
+@pytest.mark.parametrize("name", ["decay", "oscillator", "beside a clock", "beside a wave"])
 def test_a_state_at_rest_has_a_gradient_that_moves(name, adjoint, rtol):
     # z = theta stays where it is, whatever the step: only neighbours of z know the rate of f_z
     f, z0 = {
         "decay": (lambda t, z, theta: theta - z, [1.0]),
         "oscillator": (lambda t, z, theta: anp.array([z[1], theta - z[0]]), [1.0, 0.0]),
         "beside a clock": (lambda t, z, theta: anp.array([theta - z[0], 1.0]), [1.0, 0.0]),
+        "beside a wave": (
+            lambda t, z, theta: anp.array([theta - z[0], 0.2 * z[2], -0.2 * z[1]]),
+            [1.0, 1.0, 0.0],
+        ),
     }[name]
     wanted = np.cos(10) if name == "oscillator" else np.exp(-10)
     problem = adjode.InitialValueProblem(f, z0, 0.0, 10.0, 1.0)

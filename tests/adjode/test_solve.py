@@ -67,7 +67,9 @@ def test_evaluations_are_counted_and_none_is_wasted(zoo, method, stages):
 
     problem = adjode.InitialValueProblem(f, case.z0, case.t0, case.t1, case.theta)
     stats = adjode.solve(problem, method=method, store="stages", rtol=1e-8).stats
-    assert stats.f_evaluations == len(calls) == 2 + stages * (stats.steps + stats.rejected)
+    probes = len(calls) - 2 - stages * (stats.steps + stats.rejected)
+    assert stats.f_evaluations == len(calls)
+    assert 0 <= probes <= 4  # of the rate of f_z, after steps whose error says nothing
 
 
 @pytest.mark.parametrize("method", METHODS)
