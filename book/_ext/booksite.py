@@ -2,9 +2,11 @@
 
 * The landing page is ``index.html`` itself, although its source is ``book/index.md``.
 * Every page has a description, and a warning says which chapter lacks one.
+* The solver's docstrings link to the equations that they name.
 * Nothing on a page is loaded from elsewhere, or twice.
 """
 
+import re
 from html import escape
 from pathlib import Path
 
@@ -81,6 +83,11 @@ def require_alternative_text(app, doctree):
             )  # fmt: skip
 
 
+def link_equations(app, what, name, obj, options, lines):
+    """Let a docstring's `eq-name` lead to the equation; one that is not there is a warning."""
+    lines[:] = [re.sub(r"(?<!`)`(eq-[a-z0-9-]+)`(?!`)", r":eq:`\1`", line) for line in lines]
+
+
 def drop_repeated_ids(app, doctree, docname):
     """Take the id from the inside of exercises, which is the same in each of them."""
     for section in doctree.findall(nodes.section):
@@ -124,6 +131,7 @@ def setup(app):
     app.connect("config-inited", show_repository_buttons)
     app.connect("doctree-read", require_description)
     app.connect("doctree-read", require_alternative_text)
+    app.connect("autodoc-process-docstring", link_equations)
     app.connect("doctree-resolved", drop_repeated_ids)
     app.connect("html-page-context", prepare_page, priority=900)
     app.connect("build-finished", tidy_site)

@@ -1,5 +1,6 @@
 """The built pages as documents: what each must have, and where its links lead."""
 
+import itertools
 import re
 from functools import cache
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_language_and_one_heading(html):
 
 def test_headings_do_not_skip_a_level(html):
     levels = [int(h.name[1]) for h in html.find("main").find_all(re.compile("^h[1-6]$"))]
-    assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False)), levels
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels)), levels
 
 
 def test_title_description_and_favicon(html, site, page):

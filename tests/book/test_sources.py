@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import adjode
+
 BOOK = Path(__file__).resolve().parents[2] / "book"
 SOURCES = sorted(path for path in BOOK.rglob("*.md") if path.parent.name != "data")
 LABEL = re.compile(r"eq-[a-z0-9]+(-[a-z0-9]+)*")
@@ -128,3 +130,8 @@ def test_macros_of_our_own_are_not_used(source):
     """A reader's notebook would not know them."""
     assert "\\newcommand" not in source.read_text()
     assert "\\def\\" not in source.read_text()
+
+
+def test_the_solver_is_described_in_full():
+    text = (BOOK / "appendix" / "api.md").read_text()
+    assert sorted(re.findall(r"\.\. auto\w+:: adjode\.(\w+)", text)) == sorted(adjode.__all__)
