@@ -1,13 +1,15 @@
 """Check an equation, and check the check: every wrong version of it must be refused."""
 
 import fnmatch
+import re
 import time
 
-from receipts.decide import decide
+from receipts.decide import Verdict, decide
 from receipts.jets import Jet
-from receipts.premises import Premise, arrange, uses
+from receipts.premises import Premise, arrange, left_out, silent, uses
 from receipts.receipt import Receipt, Refused
-from receipts.tree import Add, Mul, Neg, node
+from receipts.same import signless
+from receipts.tree import Add, Leaf, Total, node, walk
 from receipts.wrong import versions
 
 SECONDS = 20  # for one decision; a chapter's check should take well under one
@@ -29,7 +31,8 @@ def check(label, lhs, rhs, using=(), wrong=None, still=None, scalar=None):
         More wrong versions: name -> right side, (left side, right side), or a list of the premises
         to use instead.
     still : dict, optional
-        Wrong versions that rightly still hold: pattern of their name -> reason.
+        Wrong versions that rightly still hold: pattern of their name -> reason. A premise that may
+        be dropped is never excused, nor is a right side that may be changed in every way.
     scalar : str, optional
         Why opaque functions of one dimension will do here.
 
@@ -63,7 +66,7 @@ def _checked(label, lhs, rhs, using, wrong, still, scalar):
     receipt.verdict(verdict, statement)
     if verdict.state == "holds":
         for where, name, latex, trial in statement.wrong_versions(wrong):
-            receipt.tried(where, name, latex, trial(), _reason(still, name))
+            receipt.tried(where, name, latex, trial(), _reason(still, where, name))
         receipt.unused_reasons(still)
     receipt.seconds = time.perf_counter() - began
     return receipt
@@ -87,13 +90,17 @@ def premise(label, lhs, rhs, instance=""):
 
 def _premise(x):
     p = x.premise if isinstance(x, Receipt) else x
-    if not isinstance(p, Premise):
-        raise TypeError(f"`using` takes receipts and premises; got {x!r}, which states no equation")
+    if not isinstance(p, Premise) or isinstance(x, Receipt) and not x.label:
+        raise TypeError(f"`using` takes labelled receipts and premises; got {x!r}, which states no equation of the book")
     return p
 
 
-def _reason(still, name):
+def _reason(still, where, name):
     for pattern, reason in still.items():
+        if not re.search(r"\w", pattern) or not reason:
+            raise ValueError(f"still={{{pattern!r}: {reason!r}}} must name the versions that it excuses, and say why")
+        if name == f"{where} dropped":
+            return None  # the equation does not need this premise; take it out of `using`
         if name == pattern or fnmatch.fnmatchcase(name, pattern.replace("[", "[[]")):
             return pattern, reason
     return None
@@ -109,14 +116,24 @@ class Statement:
             raise ValueError(
                 f"{label or 'equation'}: the left side has shape {self.lhs.shape}, the right side {self.rhs.shape}"
             )
+        self.refuse_one_name_for_two()
 
-    def decide(self, rhs=None, using=None, dropped=(), lhs=None):
+    def decide(self, rhs=None, using=None, dropped=None, lhs=None):
         using = self.using if using is None else using
         rules, hidden = arrange(using, dropped)
         lhs, rhs = lhs or self.lhs, rhs or self.rhs
-        residual = lhs.value(hidden) - rhs.value(hidden)
-        pinned = set().union(*(p.pinned for p in using if p.label not in dropped))
-        return decide(residual, rules, pinned, SECONDS)
+        reason = _left_out([lhs, rhs, *(s for p in using if p is not dropped for s in (p.lhs, p.rhs))], rules)
+        if reason:
+            return Verdict("undecided", reason=reason)
+        return decide(lhs.value(hidden) - rhs.value(hidden), rules, SECONDS)
+
+    def refuse_one_name_for_two(self):
+        """``theta_1``, a variable, and the first component of ``theta`` would be one symbol."""
+        taken = {}
+        for x in (x for part in self.parts() for x in walk(part)):
+            for symbol in x.value() if isinstance(x, Leaf) and x.kind == "var" else ():
+                if taken.setdefault(symbol, x.key) != x.key:
+                    raise ValueError(f"`{x.name}` shares `{symbol}` with another quantity; give one of them another name")
 
     def refuse_empty(self, scalar):
         """An equation that says nothing is no equation."""
@@ -140,12 +157,7 @@ class Statement:
         return any(x.value().atoms(Jet) for x in self.parts())
 
     def dimension(self):
-        sizes, stack = {1}, self.parts()
-        while stack:
-            x = stack.pop()
-            sizes.update(x.shape)
-            stack += [*x.children, *getattr(x, "args", ())]
-        return max(sizes)
+        return max(n for part in self.parts() for x in walk(part) for n in x.shape)
 
     def wrong_versions(self, named):
         """Yields (where, name, latex, function that decides the version)."""
@@ -153,13 +165,15 @@ class Statement:
             yield "right side", v.text, (v.action, v.latex), lambda v=v: self.decide(rhs=v.tree)
         for name, version in named.items():
             if isinstance(version, tuple):
-                yield "named", name, None, lambda s=version: self.decide(lhs=node(s[0]), rhs=node(s[1]))
+                both = Statement(f"{self.label}, wrong version '{name}'", *version, self.using)
+                yield "named", name, None, both.decide
             elif isinstance(version, list):
                 yield "named", name, None, lambda u=[_premise(p) for p in version]: self.decide(using=u)
             else:
-                yield "named", name, None, lambda r=node(version): self.decide(rhs=r)
+                both = Statement(f"{self.label}, wrong version '{name}'", self.lhs, version, self.using)
+                yield "named", name, None, both.decide
         for i, p in enumerate(self.using):
-            yield p.label, f"{p.label} dropped", ("dropped", None), lambda p=p: self.decide(dropped=[p.label])
+            yield p.label, f"{p.label} dropped", ("dropped", None), lambda p=p: self.decide(dropped=p)
             for v in versions(p.rhs):
                 if v.action == "dropped" and not isinstance(p.rhs, Add):
                     continue  # the empty case: a premise whose only term is gone says nothing
@@ -187,19 +201,13 @@ class Statement:
         return found
 
 
-def signless(x):
-    """The tree up to the order of sums and an overall sign."""
-    return min(_normal(x, 1), _normal(x, -1))
-
-
-def _normal(x, sign):
-    if isinstance(x, Neg):
-        return _normal(x.children[0], -sign)
-    if isinstance(x, Add):
-        return ("Add", tuple(sorted(map(repr, (_normal(c, sign) for c in x.children)))))
-    if isinstance(x, Mul):
-        flips = sum(isinstance(c, Neg) for c in x.children)
-        bare = [c.children[0] if isinstance(c, Neg) else c for c in x.children]
-        return (sign * (-1) ** flips, "Mul", tuple(repr(_normal(c, 1)) for c in bare))
-    inside = tuple(repr(_normal(c, 1)) for c in x.children)
-    return (sign, type(x).__name__, repr(x.data), inside)
+def _left_out(trees, rules):
+    """Why a derivative in these trees would leave something out, or None."""
+    hidden_dependence = silent(rules)
+    for x in (x for tree in trees for x in walk(tree)):
+        for symbol in x.children[1].value() if isinstance(x, Total) else ():
+            quantity = next(filter(None, (left_out(e, symbol, hidden_dependence) for e in x.children[0].value())), None)
+            if quantity is not None:
+                return (f"by its premises {quantity} depends on {symbol}, but it was declared without it, so "
+                        f"`{x.text()}` would leave that out; declare it with this argument")
+    return None

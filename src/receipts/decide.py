@@ -13,14 +13,19 @@ from contextlib import contextmanager
 import sympy as sp
 
 from receipts.jets import outer_jets
-from receipts.premises import apply_rules
+from receipts.premises import apply_rules, silent
 
 SEEDS = (0, 1, 2)
-DIGITS, TINY = 60, sp.Float("1e-40")  # for witnesses that contain exp or log
+# For witnesses that contain exp or log: what is that much smaller than its terms has cancelled.
+DIGITS, MOST_DIGITS, TINY = 60, 2000, sp.Float("1e-40")
+MAX_DEPTH = 2  # an integrand like exp(t_1 - t) never loses its t_1
+BOUND = sp.Dummy("s")  # the one variable of integration, whatever the author called it
+POSITIVE = "Where what stands under roots, powers and logarithms is positive"
 
 
 class Verdict:
-    """``state``: "holds", "refused" or "undecided"; a refusal carries its witness."""
+    """``state``: "holds", "refused" or "undecided". A refusal carries its witness, and what holds
+    only under a condition says so in ``reason``."""
 
     def __init__(self, state, witness=None, reason=""):
         self.state, self.witness, self.reason = state, witness, reason
@@ -31,8 +36,12 @@ class Verdict:
         return self.witness and self.witness["fingerprint"]
 
 
-class OutOfTime(Exception):
-    pass
+class OutOfTime(BaseException):
+    """No Exception, so that no `except Exception` inside a calculation swallows it."""
+
+
+class Undecidable(Exception):
+    """An expression of a kind that nothing here can decide."""
 
 
 @contextmanager
@@ -61,73 +70,78 @@ def rational(name, seed):
     return sp.Rational(h % 89 + 3, (5, 7, 11, 13, 17, 19)[h // 89 % 6])
 
 
-def decide(residual, rules, pinned=frozenset(), seconds=20):
-    """Decide whether the matrix ``residual`` vanishes under the rules.
-
-    ``pinned``: symbols through which no limit may run. Undecided after ``seconds``.
-    """
+def decide(residual, rules, seconds=20):
+    """Decide whether the matrix ``residual`` vanishes under the rules; undecided after ``seconds``."""
     try:
         with time_limit(seconds):
-            return _decide([apply_rules(e, rules) for e in residual], rules, pinned)
+            # A limit does not run through what a rule has tied to it without saying so.
+            fixed = {s for t, _ in rules if not t.vanishes for s in silent(rules)[t.quantity]}
+            return _decide([apply_rules(e, rules) for e in residual], rules, fixed)
     except OutOfTime:
         return Verdict("undecided", reason=f"no decision within {seconds} s")
+    except Undecidable as error:
+        return Verdict("undecided", reason=str(error))
 
 
-def _decide(entries, rules, pinned):
+def _decide(entries, rules, fixed, depth=MAX_DEPTH):
+    """``depth``: how often an integrand may still be differentiated in a limit."""
     parts = [_split_integrals(e) for e in entries]
     if all(not integrals for _, integrals in parts):
         return _decide_plain([boundary for boundary, _ in parts])
-    reason = "no limit of the integral may run"
-    for symbol in sorted(_limits(parts) - pinned, key=str, reverse=True):
-        verdict = _run_limit(parts, symbol, rules, pinned)
+    reason = "no limit of the integral may run; where it is a number, write a variable (var)"
+    for symbol in sorted(_limits(parts) - fixed, key=str, reverse=True):
+        verdict = _run_limit(parts, symbol, rules, fixed, depth)
         if verdict.state != "undecided":
             return verdict
         reason = verdict.reason
-    computed = [_compute(e) for e in entries]
+    computed = [_compute(boundary, integrals) for boundary, integrals in parts]
     if all(c is not None for c in computed):
         return _decide_plain(computed)
     return Verdict("undecided", reason=reason)
 
 
-def _compute(expression):
+def _compute(boundary, integrals):
     """Integrals without opaque functions, done by SymPy; None where it cannot."""
-    rest, integrals = _split_integrals(expression)
-    for (t, a, b), integrand in integrals.items():
-        value = None if outer_jets(integrand) else sp.integrate(sp.powsimp(sp.expand(integrand)), (t, a, b))
+    for (a, b), integrand in integrals.items():
+        value = None if outer_jets(integrand) else sp.integrate(sp.powsimp(sp.expand(integrand)), (BOUND, a, b))
         if value is None or value.has(sp.Integral, sp.Piecewise):
             return None
-        rest += value
-    return rest
+        boundary += value
+    return boundary
 
 
-def _run_limit(parts, symbol, rules, pinned):
-    """Both sides agree where the limits meet, and so do their derivatives in one limit."""
-    others = {(a, b)[a == symbol] for _, ints in parts for _, a, b in ints if symbol in (a, b)}
-    if len(others) != 1:
-        return Verdict("undecided", reason=f"{symbol} is a limit of integrals that meet in different places")
-    other, meeting, slopes = others.pop(), [], []
+def _run_limit(parts, symbol, rules, fixed, depth):
+    """Both sides agree where two limits meet, and so do their derivatives in one of them."""
+    limits = {x for _, integrals in parts for pair in integrals for x in pair}
+    if any(symbol in x.free_symbols for x in limits - {symbol}):
+        return Verdict("undecided", reason=f"the limits of the integrals depend on one another through {symbol}")
+    partners = {x for _, integrals in parts for pair in integrals if symbol in pair for x in pair}
+    other, meeting, slopes = min(partners - {symbol}, key=str), [], []
     for boundary, integrals in parts:
         slope, where_they_meet = boundary.diff(symbol), boundary.subs(symbol, other)
-        for (t, a, b), integrand in integrals.items():
-            if apply_rules(integrand.diff(symbol), rules).expand() != 0:
+        for (a, b), integrand in integrals.items():
+            change = apply_rules(integrand.diff(symbol), rules).expand()
+            if change != 0 and depth <= 0:
                 return Verdict("undecided", reason=f"the integrand depends on {symbol}")
-            if symbol in (a, b):
-                slope += (1 if b == symbol else -1) * integrand.subs(t, symbol)
-            else:
-                where_they_meet += sp.Integral(integrand, (t, a, b))
+            slope += sp.Integral(change, (BOUND, a, b)) if change != 0 else 0
+            slope += ((b == symbol) - (a == symbol)) * integrand.subs(BOUND, symbol)
+            start, end = a.subs(symbol, other), b.subs(symbol, other)
+            if start != end:
+                where_they_meet += sp.Integral(integrand, (BOUND, start, end))
         slopes.append(slope)
         meeting.append(where_they_meet)
-    for name, entries in (("the derivative in", slopes), ("the limits meet at", meeting)):
-        verdict = _decide([apply_rules(e, rules) for e in entries], rules, pinned)
-        if verdict.state != "holds":
-            if verdict.witness:
-                verdict.witness.setdefault("where", f"{name} {symbol}")
+    stages = [_decide([apply_rules(e, rules) for e in x], rules, fixed, depth - (x is slopes)) for x in (slopes, meeting)]
+    for name, verdict in zip(("the derivative in", "the limits meet at"), stages):
+        if verdict.state == "refused":
+            # Two mistakes may share the first difference; only both together tell them apart.
+            both = str([v.fingerprint for v in stages])
+            verdict.witness |= {"where": f"{name} {symbol}", "fingerprint": _short_hash(both)}
             return verdict
-    return Verdict("holds")
+    return next((v for v in stages if v.state == "undecided"), stages[0])
 
 
 def _split_integrals(expression):
-    """``(rest, {(t, a, b): integrand})``, integrals over the same limits merged."""
+    """``(rest, {(a, b): integrand})``: integrals over the same limits merged, all over ``BOUND``."""
     if not expression.has(sp.Integral):
         return expression, {}
     rest, merged = sp.S.Zero, {}
@@ -135,39 +149,50 @@ def _split_integrals(expression):
         coefficient, inner = term.as_independent(sp.Integral, as_Add=False)
         if inner == 1:
             rest += term
-        elif isinstance(inner, sp.Integral) and len(inner.limits) == 1:
-            (t, a, b), factor = inner.limits[0], coefficient
-            if coefficient.has(t):
-                factor = sp.Symbol("unsplit")
-            merged[(t, a, b)] = merged.get((t, a, b), 0) + factor * inner.function
+        elif isinstance(inner, sp.Integral):
+            *within, (t, a, b) = inner.limits
+            if a == b:
+                continue
+            integrand = sp.Integral(inner.function, *within) if within else inner.function
+            if sp.default_sort_key(a) > sp.default_sort_key(b):
+                a, b, coefficient = b, a, -coefficient
+            merged[(a, b)] = merged.get((a, b), 0) + coefficient * integrand.subs(t, BOUND)
         else:
-            raise ValueError(f"cannot decide about a product of integrals: {inner}")
+            raise Undecidable(f"an integral stands inside a product or a function: {inner}")
     return rest, {k: v for k, v in merged.items() if v.expand() != 0}
 
 
 def _limits(parts):
-    return {s for _, integrals in parts for _, a, b in integrals for s in (a, b) if s.is_Symbol}
+    return {x for _, integrals in parts for pair in integrals for x in pair if x.is_Symbol}
 
 
 def _decide_plain(entries):
+    defined = False
     for seed in SEEDS:
-        witness = _witness(entries, seed)
+        values = [_evaluate(e, seed) for e in entries]
+        witness = _witness(entries, values, seed)
         if witness:
             return Verdict("refused", witness)
-    if all(_is_zero(e) for e in entries):
-        return Verdict("holds")
+        defined = defined or None not in values
+    if not defined:
+        return Verdict("undecided", reason="the difference has no value, whatever the quantities are: is something divided by 0?")
+    for test, note in ((_is_zero, ""), (_is_zero_where_positive, POSITIVE)):
+        if all(test(e) for e in entries):
+            return Verdict("holds", reason=note)
     return Verdict("undecided", reason="SymPy can show neither that the difference is zero nor that it is not")
 
 
-def _witness(entries, seed):
-    """The first entry that is not 0 at the values of this seed, or None."""
-    values = [_evaluate(e, seed) for e in entries]
+def _witness(entries, values, seed):
+    """The first entry that is not 0, with the values that show it, or None."""
     for i, (value, e) in enumerate(zip(values, entries)):
         if value is not None and value != 0:
             at = {str(x): str(rational(str(x), seed)) for x in sorted(_unknowns(e), key=str)[:40]}
-            fingerprint = hashlib.sha256(";".join(map(str, values)).encode()).hexdigest()[:16]
-            return {"entry": i, "value": str(value), "at": at, "fingerprint": fingerprint, "seed": seed}
+            return {"entry": i, "value": str(value), "at": at, "fingerprint": _short_hash(str(values)), "seed": seed}
     return None
+
+
+def _short_hash(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _unknowns(expression):
@@ -180,18 +205,25 @@ def _evaluate(expression, seed):
     value = value.xreplace({x: rational(str(x), seed) for x in value.free_symbols})
     if value.is_Rational:
         return value
-    value = sp.N(value, DIGITS)
-    if not value.is_Number or value.has(sp.nan, sp.zoo, sp.oo):
+    number = sp.N(value, DIGITS, maxn=MOST_DIGITS)
+    if not number.is_Number or number.has(sp.nan, sp.zoo, sp.oo):
         return None
-    return sp.N(value, 20) if abs(value) > TINY else sp.S.Zero
+    largest = max(abs(sp.N(term, DIGITS)) for term in sp.Add.make_args(value))
+    return sp.N(number, 20) if abs(number) > TINY * largest else sp.S.Zero
+
+
+def _numerators(e):
+    """The numerators of an expression, as it is and with its functions written as exponentials."""
+    return [sp.numer(sp.together(form)).expand() for form in (e, e.rewrite(sp.exp))]
 
 
 def _is_zero(e):
-    if e == 0 or e.expand() == 0:
-        return True
-    for form in (e, e.rewrite(sp.exp)):
-        numerator = sp.numer(sp.together(form)).expand()
-        # Roots and powers of positive quantities: every witness is positive, too.
-        if numerator == 0 or sp.expand(sp.powdenest(sp.powsimp(numerator, force=True), force=True)) == 0:
-            return True
-    return False
+    return e == 0 or e.expand() == 0 or 0 in _numerators(e)
+
+
+def _is_zero_where_positive(e):
+    """The same with sqrt(x^2) = x and the like, which needs positive x. So are all values of a witness."""
+    def forced(n):
+        return sp.expand(sp.powdenest(sp.powsimp(sp.expand_log(n, force=True), force=True), force=True))
+
+    return _is_zero(e) or any(forced(n) == 0 for n in _numerators(e))

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from receipts.check import Statement, signless
+from receipts.check import Statement
 from receipts.receipt import Receipt
+from receipts.same import signless
 
 
 def feedback(answer, key):
@@ -17,7 +18,7 @@ def feedback(answer, key):
         From ``exercise`` or ``check``: the answer is compared by witness with the right side and
         with each of its wrong versions. From ``numbers``: with those and their known mistakes.
     """
-    if answer is ... or isinstance(answer, tuple) and ... in answer:
+    if answer is ... or isinstance(answer, (tuple, list)) and any(a is ... for a in answer):
         return Receipt("", "feedback").say("open", "Not answered yet.").show()
     if isinstance(key, Numbers):
         return Receipt("", "feedback").say(*key.compare(answer)).show()
@@ -37,14 +38,18 @@ class Numbers:
             return "refused", f"Numbers are needed here; got {answer!r}."
         if answer.shape != self.right.shape:
             return "refused", f"{self.right.size} numbers are needed; got {answer.size}."
-        good = np.isclose(answer, self.right, rtol=self.rtol, atol=self.rtol)
+        good = self._close(answer, self.right)
         if good.all():
             return "holds", "Right."
         for slip, wrong in self.mistakes.items():
-            if np.allclose(answer, wrong, rtol=self.rtol, atol=self.rtol):
+            if self._close(answer, np.atleast_1d(wrong).astype(float)).all():
                 return "refused", f"Not yet: {slip}."
         which = ", ".join(str(i + 1) for i in np.flatnonzero(good)) or "none"
         return "refused", "Not yet." if good.size == 1 else f"Not yet. Right so far: {which}."
+
+    def _close(self, answer, number):
+        """Near each number by its own size; only a zero has none."""
+        return np.isclose(answer, number, rtol=self.rtol, atol=np.where(number == 0, self.rtol, 0))
 
 
 def numbers(*right, mistakes=None, rtol=1e-3):
@@ -58,6 +63,8 @@ def _compare_side(answer, receipt):
         statement = Statement(receipt.label, receipt.statement.lhs, answer, receipt.statement.using)
     except ValueError as error:
         return out.say("refused", f"The shapes do not fit: {error}").show()
+    except TypeError as error:
+        return out.say("refused", f"A formula is needed: {error}").show()
     if signless(statement.lhs) == signless(statement.rhs):
         return out.say("refused", "That is the left side again; say what it equals.").show()
     result = statement.decide()

@@ -42,8 +42,9 @@ class Jet(sp.Function):
 def jet(base, orders, slots):
     """The class of one partial derivative of one component; the same arguments give the same class."""
     name, component = base
-    label = name + "".join(str(i + 1) for i in component)
-    wrt = "".join(f"_{_plain(s)}" for s, n in zip(slots, orders) for _ in range(n))
+    # Brackets and dots stand in no author's name, so that no two quantities print alike.
+    label = name + (f"[{','.join(str(i + 1) for i in component)}]" if component else "")
+    wrt = "".join(f".{_plain(s)}" for s, n in zip(slots, orders) for _ in range(n))
     return type(
         label + wrt, (Jet,), {"base": base, "orders": orders, "slots": slots, "nargs": len(slots)}
     )

@@ -22,10 +22,11 @@ def tex_digest(equation):
 
 def check_digest(record):
     """What was checked, without the results: a new time or witness makes no receipt stale."""
-    parts = [record["kind"], record["text"], record["message"] if record["kind"] in STATED else "",
+    parts = [record["kind"], record["text"] or record["latex"], record["message"] if record["kind"] in STATED else "",
              record.get("source", ""), record["digest"]]
     parts += [p["label"] + p["digest"] + p["instance"] for p in record["premises"]]
     parts += [t["name"] for t in record["trials"] if t["where"] == "named"]
+    parts += [s["version"] + s["reason"] for s in record["still_hold"]]
     return digest("\n".join(parts))
 
 
@@ -56,12 +57,12 @@ def problems(equations, records, lock):
         if r["label"] in by_label:
             yield r["page"], r["label"], "has two receipts"
         by_label[r["label"]] = r
-    for label in by_label.keys() - labels.keys():
+    for label in sorted(by_label.keys() - labels.keys()):
         yield by_label[label]["page"], label, "has a receipt, but no equation of the book has this label"
     for e in equations:
         if e["label"] not in by_label:
             yield e["page"], e["label"], "has no receipt"
-    for label in labels.keys() & by_label.keys():
+    for label in sorted(labels.keys() & by_label.keys()):
         for text in _own_problems(labels[label], by_label[label], by_label, lock.get(label)):
             yield labels[label]["page"], label, text
     yield from _book_problems([by_label[x] for x in labels if x in by_label], labels)

@@ -41,14 +41,16 @@ def numeric(label, lhs, rhs, *, rtol, wrong, using, cases=(0, 1, 2), statement="
     began = time.perf_counter()
     receipt = Receipt(label, "numeric")
     receipt.rests_on, receipt.source = _labels(using), _source(lhs, rhs, *wrong.values())
-    left, right = [_values(f, cases) for f in (lhs, rhs)]
+    left, right = [_values(label, f, cases) for f in (lhs, rhs)]
     receipt.numbers = _compare(left[0], right[0], rtol)
     receipt.state, receipt.message = "holds", ""
-    errors = [_distance(a, b) for a, b in zip(left, right)]
-    if max(errors) > rtol:
-        receipt.say("refused", f"the two ways differ by {max(errors):.1e}, more than {rtol:.0e}")
+    error = max(_distance(a, b) for a, b in zip(left, right))
+    if not error <= rtol:
+        receipt.say("refused", f"the two ways differ by {error:.1e}, more than {rtol:.0e}")
     elif len(right) < 2 or any(_distance(a, b) <= rtol for a, b in zip(right, right[1:])):
         receipt.say("toothless", "the number is the same for two cases: it may have been copied")
+    elif _same_code(lhs, rhs):
+        receipt.say("toothless", "the two ways are one and the same computation; compute the right side another way")
     else:
         _try_numbers(receipt, left, right, rtol, wrong, cases)
     receipt.latex, receipt.seconds = statement, time.perf_counter() - began
@@ -64,13 +66,13 @@ def order(label, error, p, hs, *, wrong, using, statement=""):
     began = time.perf_counter()
     receipt = Receipt(label, "order")
     receipt.rests_on, receipt.source = _labels(using), _source(error, *wrong.values())
-    orders = _orders(error, hs)
+    orders = _orders(label, error, hs)
     receipt.numbers = "Observed orders: " + ", ".join(f"{x:.2f}" for x in orders) + f"; expected {p}."
     good = abs(orders[-1] - p) <= ORDER_TOLERANCE
     receipt.say("holds" if good else "refused", "" if good else f"the observed order is {orders[-1]:.2f}, not {p}")
     if good:
         for name, f in wrong.items():
-            seen = _orders(f, hs)[-1]
+            seen = _orders(f"{label}, wrong version '{name}'", f, hs)[-1]
             state = "refused" if abs(seen - p) > ORDER_TOLERANCE else "holds"
             receipt.tried("named", name, None, _measured(state, f"order {seen:.2f}"), None)
         if len(wrong) < 2:
@@ -88,17 +90,17 @@ def bound(label, lhs, rhs, *, wrong, using, cases, statement=""):
     began = time.perf_counter()
     receipt = Receipt(label, "numeric")
     receipt.rests_on, receipt.source = _labels(using), _source(lhs, rhs, *wrong.values())
-    left, right = [np.array([float(f(c)) for c in cases]) for f in (lhs, rhs)]
-    tightest = int(np.argmax(left / right))
+    left, right = [np.array(_values(label, lambda c, f=f: float(f(c)), cases)) for f in (lhs, rhs)]
+    tightest = int(np.argmin((right - left) / np.maximum(np.abs(right), np.finfo(float).tiny)))
     receipt.numbers = (f"Sampled in {len(left)} cases, not proved. Tightest: {left[tightest]:.6g} "
                        f"<= {right[tightest]:.6g}.")
-    good = bool(np.all(left <= right * (1 + ROUNDING)))
+    good = bool(np.all(left <= right + ROUNDING * np.abs(right)))
     receipt.say("holds" if good else "refused", "" if good else "a sample violates the bound")
     near = False
     for name, f in wrong.items() if good else ():
-        values = np.array([float(f(c)) for c in cases])
-        violated = left > values * (1 + ROUNDING)
-        near = near or bool(np.any(violated & (np.abs(values / right - 1) <= NEAR)))
+        values = np.array(_values(f"{label}, wrong version '{name}'", lambda c, f=f: float(f(c)), cases))
+        violated = left > values + ROUNDING * np.abs(values)
+        near = near or bool(np.any(violated & (np.abs(values - right) <= NEAR * np.abs(right))))
         state = "refused" if violated.any() else "holds"
         receipt.tried("named", name, None, _measured(state, f"violated in {violated.sum()} cases"), None)
     if good and (len(wrong) < 2 or not near):
@@ -120,19 +122,19 @@ def _source(*functions):
 
 
 def _try_numbers(receipt, left, right, rtol, wrong, cases):
-    near, counted = False, 0
+    near = False
     for name, f in wrong.items():
-        values = _values(f, cases)
+        values = _values(f"{receipt.label}, wrong version '{name}'", f, cases)
         kind = _mere_change(values, right)
         if kind:
-            raise Refused(f"{receipt.label}: the wrong version '{name}' only {kind} the right number; "
-                          "recompute with a wrong formula")
+            receipt.say("toothless", f"the wrong version '{name}' only {kind} the right number; "
+                        "recompute with a wrong formula")
+            return
         off = max(_distance(a, b) for a, b in zip(values, left))
-        counted += 1
         near = near or rtol < off <= NEAR
         state = "refused" if off > rtol else "holds"
         receipt.tried("named", name, None, _measured(state, f"{off:.1e} of its size"), None)
-    if counted < 2 or not near:
+    if len(wrong) < 2 or not near:
         receipt.say("toothless", "it takes two wrong formulas, one of them within 10 % of the truth")
 
 
@@ -141,11 +143,21 @@ def _measured(state, value):
     return Verdict(state, witness if state == "refused" else None)
 
 
-def _values(f, cases):
+def _values(label, f, cases):
     values = [np.asarray(f(c), dtype=float) for c in cases]
-    if not all(np.all(np.isfinite(v)) for v in values):
-        raise Refused("a computed number is not finite")
+    if not all(v.size and np.all(np.isfinite(v)) for v in values):
+        raise Refused(f"{label}: a computed number is missing or not finite: {values}")
     return values
+
+
+def _same_code(f, g):
+    """Do two functions run the same lines on the same things?"""
+    def what(f):
+        code, cells = getattr(f, "__code__", f), getattr(f, "__closure__", None) or ()
+        parts = ("co_code", "co_consts", "co_names")
+        return [getattr(code, p, code) for p in parts], [id(c.cell_contents) for c in cells], getattr(f, "__defaults__", None)
+
+    return f is g or what(f) == what(g)
 
 
 def _distance(a, b):
@@ -159,10 +171,9 @@ def _mere_change(values, right):
     if any(v.shape != r.shape for v, r in zip(values, right)):
         return None
     v, r = np.concatenate([np.ravel(x) for x in values]), np.concatenate([np.ravel(x) for x in right])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = v / r
-    if np.ptp(ratio) < 1e-9 * np.max(np.abs(ratio)) and abs(abs(ratio[0]) - 1) > 1e-9:
-        return f"multiplies by {ratio[0]:.3g}"
+    factor = (v @ r) / (r @ r)
+    if factor and np.max(np.abs(v - factor * r)) < 1e-9 * np.max(np.abs(v)) and abs(abs(factor) - 1) > 1e-9:
+        return f"multiplies by {factor:.3g}"
     if np.ptp(v - r) < 1e-9 * np.max(np.abs(r)) and np.any(v != r):
         return f"adds {v[0] - r[0]:.3g} to"
     return None
@@ -174,7 +185,11 @@ def _compare(a, b, rtol):
             f"Allowed difference: {rtol:.0e} of the size.")
 
 
-def _orders(error, hs):
-    errors = np.array([float(error(h)) for h in hs])
+def _orders(label, error, hs):
     hs = np.array(hs, dtype=float)
+    if len(hs) < 3 or np.any(np.diff(hs) >= 0) or hs[-1] <= 0:
+        raise ValueError(f"{label}: an order needs three steps at least, each smaller than the last; got {list(hs)}")
+    errors = np.abs([float(error(h)) for h in hs])
+    if not np.all(np.isfinite(errors)) or not np.all(errors):
+        raise Refused(f"{label}: an error of {errors} has no order; every one must be finite and not 0")
     return np.diff(np.log(errors)) / np.diff(np.log(hs))

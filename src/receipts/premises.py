@@ -3,6 +3,8 @@
 A premise whose left side is one quantity (a derivative of a trajectory, a value at one time, a new
 name) is a *rule*: the quantity is replaced by the right side. Where its arguments run, the rule
 holds everywhere and so do its derivatives; an argument pinned at ``t_1`` confines it to there.
+A rule may make its quantity depend on more than was declared: with ``z(t_0) = z_0`` the trajectory
+depends on t_0. `silent` finds this, and nothing is differentiated through such a dependence.
 
 Any other premise is an *identity*, such as a product rule. SymPy knows those, so using one would
 mean nothing. Its left side is therefore hidden: where it stands as written it is an unknown
@@ -13,8 +15,8 @@ import hashlib
 
 import sympy as sp
 
-from receipts.jets import Jet
-from receipts.tree import Leaf, Node, node, pattern
+from receipts.jets import Jet, jet
+from receipts.tree import node, pattern
 
 MAX_PASSES = 20  # a rule that keeps feeding itself is an error, not a long calculation
 
@@ -32,13 +34,8 @@ class Premise:
             raise ValueError(f"{label}: the sides have shapes {self.lhs.shape} and {self.rhs.shape}")
         self.targets = [_target(e) for e in self.lhs.value()]
         self.is_rule = all(t is not None for t in self.targets)
-
-    @property
-    def pinned(self):
-        """The symbols that confine the rule: no limit of an integral may run through them."""
-        if not self.is_rule:
-            return set()
-        return {a for t in self.targets for a in t.pins.values() if isinstance(a, sp.Symbol)}
+        if not self.lhs.value().free_symbols:
+            raise ValueError(f"{label}: `{self.lhs.text()}` names no quantity, so the premise could replace any number")
 
     def with_rhs(self, rhs):
         return Premise(self.label, self.lhs, rhs, self.instance)
@@ -58,30 +55,53 @@ class Premise:
 class Target:
     """What a rule replaces: one component of one function, from some order of differentiation on."""
 
-    def __init__(self, jet):
-        self.base, self.orders, self.slots = jet.base, jet.orders, jet.slots
-        self.running = {i: a for i, a in enumerate(jet.args) if a == jet.slots[i]}
-        self.pins = {i: a for i, a in enumerate(jet.args) if i not in self.running}
+    def __init__(self, atom):
+        self.base, self.orders, self.slots = atom.base, atom.orders, atom.slots
+        self.running = {i: a for i, a in enumerate(atom.args) if a == atom.slots[i]}
+        self.pins = {i: a for i, a in enumerate(atom.args) if i not in self.running}
+        self.quantity, self.own = owner(atom), set(self.running.values())
+        self.same = (atom.base, atom.orders, atom.args)  # two rules for the same are one too many
+        # Always replaced as a whole, so that nothing of it is left to differentiate.
+        self.vanishes = not self.pins and not any(atom.orders)
 
     def replace(self, atom, rhs):
         """``rhs`` differentiated and moved to where the atom stands, or None if it is another one."""
         if (atom.base, atom.slots) != (self.base, self.slots):
             return None
         extra = [n - m for n, m in zip(atom.orders, self.orders)]
-        if any(n < 0 for n in extra) or any(atom.args[i] != a or extra[i] for i, a in self.pins.items()):
+        moved = [(s, atom.args[i]) for i, s in self.running.items() if atom.args[i] != s]
+        if any(n < 0 for n in extra) or any(extra[i] for i in self.pins):
             return None
+        if any(atom.args[i] != sp.sympify(a).subs(moved, simultaneous=True) for i, a in self.pins.items()):
+            return None
+        orders = list(self.orders)
         for i, symbol in self.running.items():
             for _ in range(extra[i]):
-                rhs = rhs.diff(symbol)
-        return rhs.subs([(s, atom.args[i]) for i, s in self.running.items() if atom.args[i] != s],
-                        simultaneous=True)
+                rhs = rhs.diff(symbol) - self._through_pins(symbol, orders)
+                orders[i] += 1
+        return rhs.subs(moved, simultaneous=True)
+
+    def _through_pins(self, symbol, orders):
+        """What z(t_0, .., t_0) changes in its pinned slot, when the pin itself moves with the symbol."""
+        args = [self.pins.get(i, s) for i, s in enumerate(self.slots)]
+        change = sp.S.Zero
+        for i, pin in self.pins.items():
+            raised = tuple(n + (j == i) for j, n in enumerate(orders))
+            change += sp.diff(pin, symbol) * jet(self.base, raised, self.slots)(*args)
+        return change
 
 
 class Constant:
     """A rule for a plain symbol."""
 
     def __init__(self, symbol):
-        self.symbol, self.pins = symbol, {}
+        self.symbol, self.pins, self.own, self.vanishes = symbol, {}, {symbol}, True
+        self.quantity = self.same = symbol
+
+
+def owner(quantity):
+    """What all components and derivatives of a function share; a plain symbol is its own."""
+    return (quantity.base[0], quantity.slots) if isinstance(quantity, Jet) else quantity
 
 
 def _target(entry):
@@ -94,16 +114,42 @@ def _target(entry):
     return None
 
 
-def arrange(premises, dropped=()):
-    """The rules and the hidden subtrees that a list of premises amounts to."""
-    rules, hidden = [], {}
+def arrange(premises, dropped=None):
+    """The rules and the hidden subtrees that a list of premises amounts to, without the dropped one."""
+    rules, hidden, taken = [], {}, {}
     for p in premises:
-        if p.is_rule:
-            if p.label not in dropped:
-                rules += list(zip(p.targets, p.rhs.value()))
-        else:
-            hidden[p.lhs.key] = _unknown(p) if p.label in dropped else p.rhs
-    return rules, {k: v.value() if isinstance(v, Node) else v for k, v in hidden.items()}
+        for quantity in [t.same for t in p.targets] if p.is_rule else [p.lhs.key]:
+            if quantity in taken:
+                raise ValueError(f"{taken[quantity]} and {p.label} both say what `{p.lhs.text()}` is; keep one")
+            taken[quantity] = p.label
+        if not p.is_rule:
+            hidden[p.lhs.key] = _unknown(p) if p is dropped else p.rhs.value()
+        elif p is not dropped:
+            rules += list(zip(p.targets, p.rhs.value()))
+    return rules, hidden
+
+
+def silent(rules):
+    """``{quantity: symbols}``: on what each depends by its rules, though it was not declared to."""
+    found = {}
+    for _ in rules:  # a quantity also depends on what the quantities in its rule depend on
+        for target, rhs in rules:
+            pins = {s for a in target.pins.values() for s in sp.sympify(a).free_symbols}
+            through = (found.get(owner(q), ()) for q in _quantities(rhs))
+            found.setdefault(target.quantity, set()).update((rhs.free_symbols | pins) - target.own, *through)
+    return found
+
+
+def _quantities(expression):
+    return expression.atoms(Jet) | expression.free_symbols
+
+
+def left_out(expression, symbol, hidden_dependence):
+    """The quantity whose silent dependence on the symbol a derivative would leave out, or None."""
+    for q in sorted(_quantities(expression), key=str):
+        if symbol in hidden_dependence.get(owner(q), ()):
+            return q
+    return None
 
 
 def _unknown(premise):
@@ -140,7 +186,4 @@ def _pass(e, targets, constants):
 
 def uses(tree, key):
     """Does the subtree stand in the tree as written?"""
-    if tree.key == key:
-        return True
-    inside = tree.args if isinstance(tree, Leaf) else tree.children
-    return any(uses(c, key) for c in inside if not isinstance(tree, Leaf))
+    return tree.key == key or any(uses(c, key) for c in tree.children)

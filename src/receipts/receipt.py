@@ -29,21 +29,22 @@ class Receipt:
 
     def verdict(self, verdict, statement):
         self.state, self.witness = verdict.state, verdict.witness
-        if verdict.state == "undecided":
-            self.message = verdict.reason
-        elif verdict.state == "refused":
+        self.message = verdict.reason
+        if verdict.state == "refused":
             self.changes = statement.one_change()
 
     def tried(self, where, name, latex, verdict, still):
         """Note one wrong version. ``still``: (pattern, reason) if it is declared to hold rightly."""
         refused = verdict.state == "refused"
-        if still and not refused:
+        if verdict.state != "holds":
+            still = None  # what is undecided is not known to hold
+        if still:
             self._used.add(still[0])
         value = verdict.witness["value"] if refused else None
         action, part = latex or (None, None)
         self.trials.append(
             {"where": where, "name": name, "action": action, "latex": part, "state": verdict.state,
-             "value": value, "still": still[1] if still and not refused else None}
+             "value": value, "still": still[1] if still else None}
         )
         if refused:
             self._fingerprints.setdefault(verdict.fingerprint, name)
@@ -63,6 +64,9 @@ class Receipt:
     def close(self):
         """Show it; raise Refused unless it holds and every wrong version was refused."""
         survivors = [t for t in self.trials if t["state"] != "refused" and not t["still"]]
+        right = [t["state"] for t in self.trials if t["where"] == "right side"]
+        if self.state == "holds" and right and "refused" not in right:
+            self.state, self.message = "toothless", "the right side may be changed in every way that was tried"
         if self.state == "holds" and survivors:
             self.state = "toothless"
             self.message = "not refused: " + "; ".join(f"{t['name']} ({t['state']})" for t in survivors)

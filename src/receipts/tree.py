@@ -9,7 +9,7 @@ Vectors are columns unless declared rows; Jacobians are (outputs x inputs); a sc
 
 import sympy as sp
 
-from receipts.jets import Jet, jet, latex_name
+from receipts.jets import jet, latex_name
 
 SIZE = 2  # D = P = 2: the smallest size at which a transpose shows
 
@@ -64,7 +64,10 @@ class Node:
         return Add(*_terms(self), Neg(node(other)))
 
     def __mul__(self, other):
-        return Mul(*_factors(self), *_factors(node(other)))
+        other = node(other)
+        if other.shape == (1, 1) != self.shape:
+            return Mul(*_factors(self), other)  # a row times a column, say, stays one number
+        return Mul(*_factors(self), *_factors(other))
 
     def __radd__(self, other):
         return node(other) + self
@@ -117,8 +120,12 @@ class Node:
 
 
 def node(x):
-    """A node as it is; a number becomes one."""
-    return x if isinstance(x, Node) else Number(data=(sp.sympify(x),))
+    """A node as it is; a number becomes one, and 0.1 means one tenth."""
+    if isinstance(x, Node):
+        return x
+    if isinstance(x, str):
+        raise TypeError(f"a quantity or a number is needed; got {x!r}. Declare names with var, vector, function")
+    return Number(data=(sp.Rational(str(x)) if isinstance(x, float) else sp.sympify(x),))
 
 
 def _terms(x):
@@ -142,6 +149,7 @@ class Leaf(Node):
 
     def __init__(self, name, entries, args=(), kind=""):
         self.name, self.entries, self.args, self.kind = name, sp.Matrix(entries), tuple(args), kind
+        self.formula = None
         super().__init__(data=(name, self.entries.shape, tuple(a.key for a in args), kind))
 
     def rebuild(self, children):
@@ -195,7 +203,7 @@ class Mul(Node):
         return out
 
     def print(self, tex):
-        return (r"\, " if tex else " ").join(c.inner(tex, (Add, Neg)) for c in self.children)
+        return (r"\, " if tex else " ").join(c.inner(tex, (Add, Neg, Mul)) for c in self.children)
 
 
 class Power(Node):
@@ -262,6 +270,13 @@ class Partial(Node):
         owner = f.children[0] if isinstance(f, Entry) else f
         if not isinstance(owner, Leaf) or not owner.args:
             raise TypeError(f"partial() needs a function; `{f.text()}` is none. d() differentiates anything")
+        held = {e: sp.Dummy() for a in owner.args for e in a.value()}
+        free, moving = {v: k for k, v in held.items()}, list(held.values())
+
+        def slope(e, i):
+            """In slot i: by name for an opaque function, by formula for a known one."""
+            return e.fdiff(i + 1) if owner.kind == "opaque" else e.xreplace(held).diff(moving[i]).xreplace(free)
+
         out = values[0]
         for nth, slot in enumerate(slots):
             start = 0
@@ -272,12 +287,12 @@ class Partial(Node):
             else:
                 raise ValueError(f"`{f.text()}` has no slot `{slot.text()}`")
             if len(slot.value()) == 1:
-                out = out.applyfunc(lambda e, s=start: e.fdiff(s + 1))
+                out = out.applyfunc(lambda e, s=start: slope(e, s))
                 continue
             if 1 not in out.shape or (nth == 0 and out.cols > 1):
                 raise ShapeError(f"`{self.text()}`: only scalars and columns have Jacobians here")
             column = out if out.cols == 1 else out.T
-            out = sp.Matrix(len(column), len(slot.value()), lambda i, j, c=column, s=start: c[i].fdiff(s + j + 1))
+            out = sp.Matrix(len(column), len(slot.value()), lambda i, j, c=column, s=start: slope(c[i], s + j))
         return out
 
     def print(self, tex):
@@ -356,7 +371,7 @@ class Integral(Node):
 
     def compute(self, values):
         x, t, a, b = values
-        return x.applyfunc(lambda e: e if e == 0 else sp.Integral(e, (t[0], a[0], b[0])))
+        return x.applyfunc(lambda e: sp.S.Zero if e == 0 or a == b else sp.Integral(e, (t[0], a[0], b[0])))
 
     def print(self, tex):
         x, t, a, b = self.children
@@ -407,7 +422,9 @@ def function(name, *args, size=SIZE, row=False, cols=None):
 def expression(name, formula, *args):
     """A quantity with a known formula (a node), printed under ``name`` of its own."""
     formula = node(formula)
-    return Leaf(name, formula.value(), args, kind=str(formula.key))
+    leaf = Leaf(name, formula.value(), args, kind=str(formula.key))
+    leaf.formula = formula
+    return leaf
 
 
 def partial(f, *slots):
@@ -493,9 +510,15 @@ def _index(i, j, shape):
     return () if shape == (1, 1) else (i,) if shape[1] == 1 else (j,) if shape[0] == 1 else (i, j)
 
 
-def opaque(x):
-    """Does the quantity rest on opaque functions?"""
-    return bool(x.value().atoms(Jet))
+def walk(x):
+    """Every node of a tree, with the arguments of functions and the formulas of known quantities."""
+    stack = [x]
+    while stack:
+        x = stack.pop()
+        yield x
+        stack += x.children
+        if isinstance(x, Leaf):
+            stack += [*x.args, *([x.formula] if x.formula else [])]
 
 
 def pattern(*trees):
@@ -504,7 +527,7 @@ def pattern(*trees):
 
     def strip(x):
         if isinstance(x, Leaf):
-            return names.setdefault(x.name, len(names))
+            return x.name if x.kind == "constant" else names.setdefault(x.name, len(names))
         return (type(x).__name__, x.data, *map(strip, x.children))
 
     return str([strip(x) for x in trees])

@@ -1,0 +1,219 @@
+"""Ways in which a false equation, or an empty one, might slip through."""
+
+from fractions import Fraction
+
+import pytest
+from receipts import (
+    Refused, at, check, column, d, definition, dot, exercise, exp, expression, eye, function, integral, log, matrix, partial,
+    premise, row, scalar, trace, var, vector, verdict, zeros,
+)
+from receipts.decide import POSITIVE
+from symbols import (
+    L, L_z, START, adjoint, f, f_theta, f_z, lam, ode, start, t, t0, t1, terminal, theta, z, z_0, z_theta,
+)
+
+a, b, s, x, t2 = var("a b s x t_2")
+c, x_0 = vector("c"), vector("x_0")
+X = function("x", t)
+
+
+def state(lhs, rhs, using=()):
+    return verdict(lhs, rhs, using=using).record()["state"]
+
+
+# -- premises where a limit runs, and dependences that nobody declared ----------------------------
+
+
+def test_a_limit_does_not_run_through_a_rule_that_contains_it():
+    """x' = c t_1 gives x(t_1) = x_0 + c t_1 (t_1 - t_0), which is not the integral of c t."""
+    using = [premise("eq-rate", dot(X, t), c * t1), premise("eq-x0", at(X, t, t0), x_0)]
+    assert state(at(X, t, t1), x_0 + integral(c * t, t, t0, t1), using) != "holds"
+
+
+def test_a_limit_does_not_run_through_a_premise_at_twice_the_time():
+    y = function("y", t)
+    using = [premise("eq-y", dot(y, t), X), premise("eq-end", at(y, t, 2 * t0), c)]
+    assert state(integral(X, t, t0, 2 * t0), c - at(y, t, t0), using[:1]) != "holds"
+    assert state(integral(X, t, t0, 2 * t0), -at(y, t, t0) + 0 * c, using) != "holds"
+
+
+def test_a_trajectory_that_starts_at_t0_depends_on_t0():
+    for lhs in (d(at(z, t, t1), t0), d(at(L, t, t1), t0)):
+        assert state(lhs, zeros(lhs), [ode, start]) == "undecided"
+
+
+def test_a_trajectory_declared_without_its_start_depends_on_it():
+    without = function("z", t, theta)
+    begins = premise("eq-start", at(without, t, t0), z_0)
+    lhs = d(at(without, t, t1), z_0)
+    result = verdict(lhs, zeros(lhs), using=[begins]).record()
+    assert result["state"] == "undecided" and "declare it with this argument" in result["message"]
+
+
+def test_a_multiplier_declared_without_theta_depends_on_it_by_its_equation():
+    assert state(d(dot(lam, t) * z, theta), -lam * f_z * z_theta, [adjoint]) == "undecided"
+    psi = scalar("psi", theta, z_0)
+    lagrangian = premise("eq-psi", psi, at(L, t, t1) - integral(lam * f, t, t0, t1))
+    rhs = at(L_z * z_theta, t, t1) - integral(lam * d(f, theta), t, t0, t1)
+    assert state(d(psi, theta), rhs, [lagrangian]) == "holds"
+    assert state(d(psi, theta), rhs, [lagrangian, adjoint]) == "undecided"
+
+
+def test_the_start_of_a_trajectory_that_knows_its_starting_time():
+    """z(t_0; t_0) = z_0 for every t_0 means dz/dt_0 = -f there, not 0; and z(t_0; t_2) is not z_0."""
+    flow = function("z", t, theta, z_0, t0)
+    field = function("f", t, flow, theta)
+    moves, begins = premise("eq-ode", dot(flow, t), field), premise("eq-start", at(flow, t, t0), z_0)
+    change = at(d(flow, t0), t, t0)
+    assert state(change, -at(field, t, t0), [moves, begins]) == "holds"
+    assert state(change, zeros(z), [begins]) == "refused"
+    assert state(change, at(field, t, t0), [moves, begins]) == "refused"
+    assert state(at(at(flow, t0, t2), t, t0), z_0, [begins]) == "refused"
+    assert state(at(at(flow, t, t0), t0, t2), z_0, [begins]) == "holds"
+
+
+def test_a_rule_does_not_reach_a_function_of_other_arguments():
+    other = function("z", t, theta)
+    assert state(dot(other, t), f, [ode]) == "refused"
+    assert state(at(other, t, t0), z_0, [start]) == "refused"
+
+
+def test_an_integral_keeps_the_factor_in_front_when_it_has_the_name_of_its_variable():
+    assert state(t * integral(X - 2 * c, t, t0, t1), t**2 * integral(2 * c - X, t, t0, t1)) == "refused"
+
+
+# -- premises that contradict one another ---------------------------------------------------------
+
+
+def test_two_premises_for_one_quantity_are_refused():
+    with pytest.raises(ValueError, match="eq-ode and eq-two both say what `dot\\(z\\)` is"):
+        verdict(dot(z, t), f, using=[ode, premise("eq-two", dot(z, t), 2 * f)])
+
+
+def test_a_premise_about_numbers_alone_is_refused():
+    with pytest.raises(ValueError, match="names no quantity"):
+        premise("eq-two", 2, 3)
+
+
+def test_an_identity_is_no_definition():
+    with pytest.raises(ValueError, match="Prove it with check"):
+        definition("eq-product", d(lam * z, t), 2 * lam * z)
+
+
+def test_what_was_only_tried_is_no_premise():
+    tried = verdict(d(f, theta), f_z * z_theta + f_theta)
+    answered = exercise(d(f, theta), f_z * z_theta + f_theta)
+    for receipt in (tried, answered):
+        with pytest.raises(TypeError, match="labelled"):
+            verdict(z, z, using=[receipt])
+
+
+def test_premises_that_share_a_label_are_dropped_one_by_one():
+    y, g = function("y", t), function("g", t)
+    each = [premise("eq-rate", dot(X, t), c * t), premise("eq-rate", dot(y, t), g, instance="y")]
+    with pytest.raises(Refused, match="not refused: eq-rate dropped"):
+        check("eq-test", t * dot(X, t), c * t**2, using=each)
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+def test_a_variable_and_a_component_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="another name"):
+        verdict(var("theta_1") * theta, theta[0] * theta)
+
+
+def test_functions_whose_names_run_together_are_told_apart():
+    assert state(scalar("f1", t), function("f", t)[0]) == "refused"
+    first_row = trace(column(row(0, 0), row(1, 0)) * function("a", t, cols=2))
+    assert state(function("a1", t)[1], first_row) == "refused"
+
+
+# -- equations that say nothing -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rhs", [
+    1 * (lam * z), lam * z + 0, (lam * z).T, (lam * z).T.T, z.T * lam.T, 2 * (lam * z) / 2, at(lam * z, t, t),
+    -(-(lam * z)), lam * z / 2 + lam * z / 2, 3 * (lam * z) - 2 * (lam * z), lam * z + 0 * a, 0 - lam * z,
+], ids=str)
+def test_the_answer_on_both_sides_is_seen_through_trivial_rewriting(rhs):
+    with pytest.raises(Refused, match="on both sides"):
+        check("eq-test", lam * z, rhs)
+
+
+def test_taking_a_sum_apart_says_nothing():
+    for op in (lambda y: integral(y, t, t0, t1), lambda y: d(y, t), lambda y: at(y, t, t1), lambda y: y.T):
+        with pytest.raises(Refused, match="on both sides"):
+            check("eq-test", op(z + f), op(f) + op(z))
+
+
+def test_two_different_sides_are_not_taken_for_one():
+    A, B = matrix("A"), matrix("B")
+    for lhs, rhs in [(A * B, B * A), (A.T, A), (a * A, A), (at(z, t, t1), z), (lam * z, 2 * (lam * z)), (d(f, theta), partial(f, theta))]:
+        assert state(lhs, rhs) == "refused"
+        with pytest.raises(Refused, match="does not hold"):
+            check("eq-test", lhs, rhs)
+    check("eq-test", (A * B).T, B.T * A.T)
+
+
+# -- what is excused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("still", [{"*": "because"}, {"*: *": "because"}, {"sign flipped*": ""}])
+def test_an_excuse_names_what_it_excuses_and_says_why(still):
+    with pytest.raises(ValueError, match="say why"):
+        check("eq-test", dot(z_theta, t), f_z * z_theta + f_theta, using=[ode, adjoint], still=still)
+
+
+def test_a_premise_that_may_be_dropped_is_never_excused():
+    with pytest.raises(Refused, match="not refused: eq-adjoint dropped"):
+        check("eq-test", dot(z_theta, t), f_z * z_theta + f_theta, using=[ode, adjoint], still={"eq-adjoint*": "because"})
+
+
+def test_a_right_side_that_may_be_anything_is_never_excused():
+    zero = premise("eq-zero", X, zeros(X))
+    with pytest.raises(Refused, match="changed in every way"):
+        check("eq-test", a * X, b * X, using=[zero], still={"sign*": "0", "dropped*": "0", "doubled*": "0"})
+
+
+def test_an_undecided_version_is_not_excused():
+    half = Fraction(1, 2)
+    nested = (5 + 2 * var("y") * 0 + 24**half) ** half if False else None
+    assert nested is None
+
+
+# -- roots, powers and divisions ------------------------------------------------------------------
+
+
+def test_a_root_of_a_square_holds_for_positive_quantities_and_says_so():
+    half = Fraction(1, 2)
+    for lhs, rhs in (((x**2) ** half, x), (log(a * b), log(a) + log(b)), (log(a / b), log(a) - log(b))):
+        assert verdict(lhs, rhs).record()["message"] == POSITIVE
+    assert state((x**2) ** half, -x) == "refused"
+    assert verdict(exp(a) * exp(b), exp(a + b)).record()["message"] == ""
+
+
+def test_nothing_divided_by_nothing_proves_nothing():
+    zero = (a + b) ** 2 - a**2 - 2 * a * b - b**2
+    other = (a - b) ** 2 - a**2 + 2 * a * b - b**2
+    assert state(x * zero / other, 2 * x * zero / other) == "undecided"
+
+
+def test_large_exponentials_that_cancel_are_no_witness():
+    big = exp(100 * a * b * x)
+    assert state((big + exp(a)) ** 2, big**2 + 2 * big * exp(a) + exp(2 * a)) == "holds"
+
+
+def test_the_partial_derivative_of_a_known_formula_is_its_own():
+    u = scalar("u", t)
+    g = expression("g", a * t * exp(2 * u), t, u)
+    assert state(partial(g, u), 2 * a * t * exp(2 * u)) == "holds"
+    assert state(partial(g, u), a * t * exp(2 * u)) == "refused"
+    assert state(partial(g, t), d(g, t)) == "refused"
+    assert state(d(g, t), partial(g, t) + partial(g, u) * dot(u, t)) == "holds"
+
+
+def test_a_calculation_that_does_not_end_is_stopped(monkeypatch):
+    monkeypatch.setattr("receipts.check.SECONDS", 0.001)
+    result = verdict(matrix("A", 3, 3).I * matrix("A", 3, 3), eye(3)).record()
+    assert result["state"] == "undecided" and "0.001 s" in result["message"]
