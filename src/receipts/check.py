@@ -5,11 +5,10 @@ import re
 import time
 
 from receipts.decide import Verdict, decide
-from receipts.jets import Jet
-from receipts.premises import Premise, arrange, left_out, silent, uses
+from receipts.premises import Premise, arrange, left_out, overlaps, silent, uses
 from receipts.receipt import Receipt, Refused
 from receipts.same import signless
-from receipts.tree import Add, Leaf, Total, node, walk
+from receipts.tree import Add, Leaf, Number, Total, node, walk
 from receipts.wrong import versions
 
 SECONDS = 20  # for one decision; a chapter's check should take well under one
@@ -62,6 +61,7 @@ def _checked(label, lhs, rhs, using, wrong, still, scalar):
     statement = Statement(label, lhs, rhs, using)
     receipt = Receipt(label, "symbolic", statement=statement)
     statement.refuse_empty(scalar)
+    statement.refuse_contradiction()
     verdict = statement.decide()
     receipt.verdict(verdict, statement)
     if verdict.state == "holds":
@@ -75,6 +75,7 @@ def _checked(label, lhs, rhs, using, wrong, still, scalar):
 def verdict(lhs, rhs, using=()):
     """Say whether ``lhs = rhs`` holds, without a label, without raising. For trying things out."""
     statement = Statement("", lhs, rhs, using)
+    statement.refuse_contradiction()
     receipt = Receipt("", "trial", statement=statement)
     receipt.verdict(statement.decide(), statement)
     return receipt.show()
@@ -92,6 +93,8 @@ def _premise(x):
     p = x.premise if isinstance(x, Receipt) else x
     if not isinstance(p, Premise) or isinstance(x, Receipt) and not x.label:
         raise TypeError(f"`using` takes labelled receipts and premises; got {x!r}, which states no equation of the book")
+    if isinstance(p.lhs, Number) or getattr(p.lhs, "kind", "") == "constant":
+        raise ValueError(f"{p.label}: the left side `{p.lhs.text()}` names no quantity, so it would replace any number")
     return p
 
 
@@ -144,17 +147,28 @@ class Statement:
                 raise Refused(f"{self.label}: the premise {p.label} is the statement itself")
             if not p.is_rule and not any(uses(side, p.lhs.key) for side in (self.lhs, self.rhs)):
                 raise Refused(f"{self.label}: the left side of {p.label}, `{p.lhs.text()}`, does not stand here as written")
-        if self.opaque() and self.dimension() == 1 and not scalar:
+        if self.one_dimensional() and not scalar:
             raise Refused(
-                f"{self.label}: every quantity is a scalar, so no transpose can show. "
+                f"{self.label}: every quantity that moves is a scalar, so no transpose can show. "
                 "Use vectors, or say why one dimension will do: scalar='...'"
             )
+
+    def refuse_contradiction(self):
+        """From premises that contradict one another anything follows."""
+        rules, _ = arrange(self.using)
+        for one, other in overlaps(rules):
+            if decide([one - other], rules, SECONDS).state == "refused":
+                raise Refused(f"{self.label or 'The equation'}: the premises contradict one another; "
+                              f"by one of them `{one}` would have to be `{other}`")
 
     def parts(self):
         return [self.lhs, self.rhs, *(s for p in self.using for s in (p.lhs, p.rhs))]
 
-    def opaque(self):
-        return any(x.value().atoms(Jet) for x in self.parts())
+    def one_dimensional(self):
+        """Is every quantity a scalar, or every state (what stands as an argument of a function)?"""
+        leaves = [x for part in self.parts() for x in walk(part) if isinstance(x, Leaf) and x.kind == "opaque"]
+        states = [a for x in leaves for a in x.args if a.kind == "opaque"]
+        return bool(leaves) and (self.dimension() == 1 or states and max(len(a.value()) for a in states) == 1)
 
     def dimension(self):
         return max(n for part in self.parts() for x in walk(part) for n in x.shape)

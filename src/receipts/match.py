@@ -28,6 +28,8 @@ def main(labels, built=BUILT, lock=LOCK):
         if label not in equations or label not in records:
             return f"{label}: the last build has no {'receipt' if label in equations else 'equation'} of this name"
         e, r = equations[label], records[label]
+        if r["state"] != "holds":
+            return f"{label} does not hold ({r['state']}); mend the check first"
         print(f"{label}  ({e['page']})\n  on the page   {' '.join(e['tex'].split())}")
         print(f"  as checked    {r['latex'] or r['message']}\n  in plain text {r['text']}")
         for p in r["premises"]:

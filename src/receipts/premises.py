@@ -34,8 +34,6 @@ class Premise:
             raise ValueError(f"{label}: the sides have shapes {self.lhs.shape} and {self.rhs.shape}")
         self.targets = [_target(e) for e in self.lhs.value()]
         self.is_rule = all(t is not None for t in self.targets)
-        if not self.lhs.value().free_symbols:
-            raise ValueError(f"{label}: `{self.lhs.text()}` names no quantity, so the premise could replace any number")
 
     def with_rhs(self, rhs):
         return Premise(self.label, self.lhs, rhs, self.instance)
@@ -127,6 +125,23 @@ def arrange(premises, dropped=None):
         elif p is not dropped:
             rules += list(zip(p.targets, p.rhs.value()))
     return rules, hidden
+
+
+def overlaps(rules):
+    """Yields (one rhs, another): what two rules say about the same, one of them by differentiation at most."""
+    targets = [(t, rhs) for t, rhs in rules if isinstance(t, Target)]
+    for n, (one, rhs) in enumerate(targets):
+        for other, rhs_of_other in targets[n + 1 :]:
+            if (one.base, one.slots) != (other.base, other.slots):
+                continue
+            orders = tuple(map(max, one.orders, other.orders))
+            if orders not in (one.orders, other.orders):
+                continue
+            atom = jet(one.base, orders, one.slots)(
+                *[one.pins.get(i, other.pins.get(i, s)) for i, s in enumerate(one.slots)])
+            both = one.replace(atom, rhs), other.replace(atom, rhs_of_other)
+            if None not in both:
+                yield both
 
 
 def silent(rules):

@@ -47,7 +47,7 @@ class Receipt:
              "value": value, "still": still[1] if still else None}
         )
         if refused:
-            self._fingerprints.setdefault(verdict.fingerprint, name)
+            self._fingerprints.setdefault(verdict.fingerprint, []).append((where, name))
 
     def unused_reasons(self, still):
         unused = [p for p in still if p not in self._used]
@@ -59,7 +59,10 @@ class Receipt:
         return self
 
     def known_mistake(self, fingerprint):
-        return self._fingerprints.get(fingerprint)
+        """The names of the wrong versions that are off by the same; those of the right side before those of premises."""
+        same = self._fingerprints.get(fingerprint, [])
+        own = [name for where, name in same if where in ("right side", "named")]
+        return " or ".join((own or [name for _, name in same])[:2])
 
     def close(self):
         """Show it; raise Refused unless it holds and every wrong version was refused."""
@@ -67,6 +70,8 @@ class Receipt:
         right = [t["state"] for t in self.trials if t["where"] == "right side"]
         if self.state == "holds" and right and "refused" not in right:
             self.state, self.message = "toothless", "the right side may be changed in every way that was tried"
+        if self.state == "holds" and len(self.still_hold) > self.refused:
+            self.state, self.message = "toothless", "more wrong versions are excused than refused"
         if self.state == "holds" and survivors:
             self.state = "toothless"
             self.message = "not refused: " + "; ".join(f"{t['name']} ({t['state']})" for t in survivors)

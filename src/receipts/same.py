@@ -23,8 +23,10 @@ def _terms(x):
     """``{factors: number in front}``; the factors of a term stand in their order."""
     if isinstance(x, Number):
         return _collect([((), x.data[0])])
-    if isinstance(x, Leaf) and x.name == "0":
+    if isinstance(x, Leaf) and x.kind == "constant" and x.name == "0":
         return {}
+    if isinstance(x, Leaf) and x.formula:
+        return _terms(x.formula)  # a name for a formula is another way to write it
     if isinstance(x, Neg):
         return {k: -n for k, n in _terms(x.children[0]).items()}
     if isinstance(x, Add):
@@ -36,7 +38,7 @@ def _terms(x):
     if isinstance(x, Transpose):
         if x.shape == (1, 1):
             return _terms(x.children[0])
-        return _collect((_transposed(k), n) for k, n in _terms(x.children[0]).items())
+        return _collect((_turned(k), n) for k, n in _terms(x.children[0]).items())
     if isinstance(x, At) and x.children[1] == x.children[2]:
         return _terms(x.children[0])
     if isinstance(x, (At, Total, Integral)):  # linear in the first child
@@ -72,6 +74,13 @@ def _product(x):
     if x.shape == (1, 1) and factors:
         factors = min(factors, _transposed(factors), key=repr)
     return {(*sorted(scalars, key=repr), *factors): number}
+
+
+def _turned(factors):
+    """A term transposed. That a product turns round is a law and not only another way to write."""
+    if len(factors) == 1 and factors[0][0] == "T of a product":
+        return factors[0][1]
+    return _transposed(factors) if len(factors) < 2 else (("T of a product", factors),)
 
 
 def _transposed(factors):

@@ -65,6 +65,8 @@ class Node:
 
     def __mul__(self, other):
         other = node(other)
+        if isinstance(self, Neg):
+            return Neg(self.children[0] * other)  # Python reads -x*y as (-x)*y, an author as -(x*y)
         if other.shape == (1, 1) != self.shape:
             return Mul(*_factors(self), other)  # a row times a column, say, stays one number
         return Mul(*_factors(self), *_factors(other))
@@ -79,7 +81,7 @@ class Node:
         return node(other) * self
 
     def __truediv__(self, other):
-        return Mul(*_factors(self), Power(node(other), data=(-1,)))
+        return self * Power(node(other), data=(-1,))
 
     def __rtruediv__(self, other):
         return node(other) / self

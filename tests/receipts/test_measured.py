@@ -90,3 +90,56 @@ def test_a_bound_is_sampled_and_sharper_bounds_are_violated():
         bound("eq-test", math.exp, lambda x: 1 + x, wrong=wrong, cases=cases, using=["eq-x"])
     with pytest.raises(Refused):
         bound("eq-test", lambda x: 0.1, math.exp, wrong=wrong, cases=cases, using=["eq-x"])
+
+
+def test_an_error_of_zero_has_no_order():
+    wrong = {"first": lambda h: h, "fourth": lambda h: h**4}
+    for error in (lambda h: 0.0, lambda h: h**2 - 0.025**2, lambda h: math.nan):
+        with pytest.raises(Refused, match="no order"):
+            order("eq-test", error, 2, HS, wrong=wrong, using=["eq-x"])
+    with pytest.raises(Refused, match="wrong version 'none'"):
+        order("eq-test", lambda h: h**2, 2, HS, wrong=wrong | {"none": lambda h: 0.0}, using=["eq-x"])
+
+
+def test_an_order_may_come_from_signed_errors():
+    wrong = {"first": lambda h: h, "fourth": lambda h: h**4}
+    assert order("eq-test", lambda h: -(h**2), 2, HS, wrong=wrong, using=["eq-x"]).record()["state"] == "holds"
+
+
+@pytest.mark.parametrize("hs", [(0.1, 0.05), (0.025, 0.05, 0.1), (0.1, 0.1, 0.05)])
+def test_an_order_needs_three_shrinking_steps(hs):
+    with pytest.raises(ValueError, match="three steps"):
+        order("eq-test", lambda h: h**2, 2, hs, wrong={}, using=["eq-x"])
+
+
+def test_one_computation_against_itself_is_no_check():
+    for again in (closed, lambda c: closed(c)):
+        with pytest.raises(Refused, match="one and the same"):
+            numeric("eq-test", again, closed if again is closed else lambda c: closed(c), rtol=1e-12, wrong=WRONG, **CASES)
+
+
+def test_a_factor_is_seen_beside_a_zero():
+    right = lambda c: np.array([0.0, closed(c), c])
+    with pytest.raises(Refused, match="only multiplies by 1.05 the right number"):
+        numeric("eq-test", lambda c: np.array([0.0, area(c), float(c)]), right, rtol=1e-9, cases=(1, 2, 3), using=["eq-x"],
+                wrong={"scaled": lambda c: 1.05 * right(c), "other": lambda c: right(c + 0.1)})
+
+
+@pytest.mark.parametrize("bad", [lambda c: math.inf, lambda c: [], lambda c: [math.nan]])
+def test_a_wrong_version_must_be_a_number(bad):
+    with pytest.raises(Refused, match="wrong version 'bad'.*missing or not finite"):
+        numeric("eq-test", area, closed, rtol=1e-12, wrong=WRONG | {"bad": bad}, **CASES)
+
+
+def test_numbers_that_are_all_zero_prove_nothing():
+    with pytest.raises(Refused, match="copied"):
+        numeric("eq-test", lambda c: 0.0, lambda c: 0.0 * c, rtol=1e-12, wrong=WRONG, **CASES)
+
+
+def test_a_bound_may_be_zero_and_must_be_finite():
+    wrong = {"nothing": lambda x: x - 0.5, "a little less": lambda x: 0.95 * x}
+    assert bound("eq-test", lambda x: x, lambda x: x, wrong=wrong, cases=(0.0, 0.5, 1.0), using=["eq-x"]).state == "holds"
+    with pytest.raises(Refused, match="not finite"):
+        bound("eq-test", lambda x: x, lambda x: math.inf, wrong=wrong, cases=(0.5, 1.0), using=["eq-x"])
+    with pytest.raises(Refused, match="violates"):
+        bound("eq-test", lambda x: -x, lambda x: -2 * x, wrong=wrong, cases=(0.5, 1.0), using=["eq-x"])

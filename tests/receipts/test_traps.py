@@ -1,16 +1,16 @@
 """Ways in which a false equation, or an empty one, might slip through."""
 
+import sys
 from fractions import Fraction
 
 import pytest
 from receipts import (
-    Refused, at, check, column, d, definition, dot, exercise, exp, expression, eye, function, integral, log, matrix, partial,
-    premise, row, scalar, trace, var, vector, verdict, zeros,
+    Refused, at, check, column, d, definition, dot, exercise, exp, expression, eye, function, integral, log, matrix,
+    partial, premise, row, scalar, trace, var, vector, verdict, zeros,
 )
 from receipts.decide import POSITIVE
-from symbols import (
-    L, L_z, START, adjoint, f, f_theta, f_z, lam, ode, start, t, t0, t1, terminal, theta, z, z_0, z_theta,
-)
+from receipts.tree import node
+from symbols import L, L_z, adjoint, f, f_theta, f_z, lam, ode, start, t, t0, t1, theta, z, z_0, z_theta
 
 a, b, s, x, t2 = var("a b s x t_2")
 c, x_0 = vector("c"), vector("x_0")
@@ -90,9 +90,25 @@ def test_two_premises_for_one_quantity_are_refused():
         verdict(dot(z, t), f, using=[ode, premise("eq-two", dot(z, t), 2 * f)])
 
 
+def test_premises_that_contradict_one_another_are_refused():
+    constant = premise("eq-constant", z, z_0)
+    for using in ([ode, constant], [constant, ode], [start, premise("eq-s", at(z_theta, t, t0), matrix("S"))]):
+        with pytest.raises(Refused, match="contradict"):
+            verdict(dot(z, t), f, using=using)
+        with pytest.raises(Refused, match="contradict"):
+            check("eq-test", d(lam * z, t), dot(lam, t) * z_0 + lam * f, using=using)
+
+
+def test_premises_that_overlap_and_agree_are_no_contradiction():
+    S = function("S", t, theta, z_0, cols=2)
+    sensitivity = premise("eq-s", z_theta, S)
+    follows = premise("eq-rate", dot(S, t), f_z * S + f_theta)
+    assert state(dot(z_theta, t), f_z * S + f_theta, [ode, sensitivity, follows]) == "holds"
+
+
 def test_a_premise_about_numbers_alone_is_refused():
     with pytest.raises(ValueError, match="names no quantity"):
-        premise("eq-two", 2, 3)
+        verdict(2 * (lam * z), 3 * (lam * z), using=[premise("eq-two", 2, 3)])
 
 
 def test_an_identity_is_no_definition():
@@ -141,6 +157,20 @@ def test_the_answer_on_both_sides_is_seen_through_trivial_rewriting(rhs):
         check("eq-test", lam * z, rhs)
 
 
+def test_a_name_for_a_formula_hides_nothing():
+    with pytest.raises(Refused, match="on both sides"):
+        check("eq-test", expression("h", d(f, theta)), d(f, theta))
+
+
+def test_a_state_of_one_dimension_is_refused_unless_declared():
+    one = scalar("z", t, theta)
+    field = scalar("f", t, one, theta)
+    sides = d(field, theta), partial(field, one) * d(one, theta) + partial(field, theta)
+    with pytest.raises(Refused, match="one dimension will do"):
+        check("eq-test", *sides)
+    assert check("eq-test", *sides, scalar="a number").state == "holds"
+
+
 def test_taking_a_sum_apart_says_nothing():
     for op in (lambda y: integral(y, t, t0, t1), lambda y: d(y, t), lambda y: at(y, t, t1), lambda y: y.T):
         with pytest.raises(Refused, match="on both sides"):
@@ -176,10 +206,17 @@ def test_a_right_side_that_may_be_anything_is_never_excused():
         check("eq-test", a * X, b * X, using=[zero], still={"sign*": "0", "dropped*": "0", "doubled*": "0"})
 
 
+def test_more_excuses_than_refusals_are_refused():
+    zero = premise("eq-zero", X, zeros(X))
+    with pytest.raises(Refused, match="more wrong versions are excused"):
+        check("eq-test", a * X + c, X + b * X + s * X + c, using=[zero], still={"*: *x": "0 times anything"})
+
+
 def test_an_undecided_version_is_not_excused():
     half = Fraction(1, 2)
-    nested = (5 + 2 * var("y") * 0 + 24**half) ** half if False else None
-    assert nested is None
+    nested = (5 + 2 * node(6) ** half) ** half - node(2) ** half - node(3) ** half  # 0, which SymPy does not see
+    with pytest.raises(Refused, match="no wrong version does: nested"):
+        check("eq-test", a * (b + x), a * b + a * x, wrong={"nested": a * b + a * x + nested}, still={"nested": "because"})
 
 
 # -- roots, powers and divisions ------------------------------------------------------------------
@@ -214,6 +251,6 @@ def test_the_partial_derivative_of_a_known_formula_is_its_own():
 
 
 def test_a_calculation_that_does_not_end_is_stopped(monkeypatch):
-    monkeypatch.setattr("receipts.check.SECONDS", 0.001)
+    monkeypatch.setattr(sys.modules["receipts.check"], "SECONDS", 0.001)
     result = verdict(matrix("A", 3, 3).I * matrix("A", 3, 3), eye(3)).record()
     assert result["state"] == "undecided" and "0.001 s" in result["message"]
