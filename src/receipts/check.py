@@ -5,10 +5,11 @@ import re
 import time
 
 from receipts.decide import Verdict, decide
-from receipts.premises import Premise, arrange, left_out, overlaps, silent, uses
+from receipts.depends import left_out
+from receipts.premises import Premise, arrange, overlaps, uses
 from receipts.receipt import Receipt, Refused
 from receipts.same import signless
-from receipts.tree import Add, Leaf, Number, Total, node, walk
+from receipts.tree import Add, Leaf, Number, node, walk
 from receipts.wrong import versions
 
 SECONDS = 20  # for one decision; a chapter's check should take well under one
@@ -65,6 +66,9 @@ def _checked(label, lhs, rhs, using, wrong, still, scalar):
     verdict = statement.decide()
     receipt.verdict(verdict, statement)
     if verdict.state == "holds":
+        receipt.message = "; ".join(
+            filter(None, (receipt.message, scalar and f"one dimension will do: {scalar}"))
+        )
         for where, name, latex, trial in statement.wrong_versions(wrong):
             receipt.tried(where, name, latex, trial(), _reason(still, where, name))
         receipt.unused_reasons(still)
@@ -91,17 +95,23 @@ def premise(label, lhs, rhs, instance=""):
 
 def _premise(x):
     p = x.premise if isinstance(x, Receipt) else x
-    if not isinstance(p, Premise) or isinstance(x, Receipt) and not x.label:
-        raise TypeError(f"`using` takes labelled receipts and premises; got {x!r}, which states no equation of the book")
+    if not isinstance(p, Premise) or (isinstance(x, Receipt) and not x.label):
+        raise TypeError(
+            f"`using` takes labelled receipts and premises; got {x!r}, which states no equation of the book"
+        )
     if isinstance(p.lhs, Number) or getattr(p.lhs, "kind", "") == "constant":
-        raise ValueError(f"{p.label}: the left side `{p.lhs.text()}` names no quantity, so it would replace any number")
+        raise ValueError(
+            f"{p.label}: the left side `{p.lhs.text()}` names no quantity, so it would replace any number"
+        )
     return p
 
 
 def _reason(still, where, name):
     for pattern, reason in still.items():
         if not re.search(r"\w", pattern) or not reason:
-            raise ValueError(f"still={{{pattern!r}: {reason!r}}} must name the versions that it excuses, and say why")
+            raise ValueError(
+                f"still={{{pattern!r}: {reason!r}}} must name the versions that it excuses, and say why"
+            )
         if name == f"{where} dropped":
             return None  # the equation does not need this premise; take it out of `using`
         if name == pattern or fnmatch.fnmatchcase(name, pattern.replace("[", "[[]")):
@@ -117,7 +127,8 @@ class Statement:
         self.using = [_premise(p) for p in using]
         if self.lhs.shape != self.rhs.shape:
             raise ValueError(
-                f"{label or 'equation'}: the left side has shape {self.lhs.shape}, the right side {self.rhs.shape}"
+                f"{label or 'equation'}: the left side has shape {self.lhs.shape}, "
+                f"the right side {self.rhs.shape}"
             )
         self.refuse_one_name_for_two()
 
@@ -125,7 +136,7 @@ class Statement:
         using = self.using if using is None else using
         rules, hidden = arrange(using, dropped)
         lhs, rhs = lhs or self.lhs, rhs or self.rhs
-        reason = _left_out([lhs, rhs, *(s for p in using if p is not dropped for s in (p.lhs, p.rhs))], rules)
+        reason = left_out(lhs, rhs, [p for p in using if p is not dropped])
         if reason:
             return Verdict("undecided", reason=reason)
         return decide(lhs.value(hidden) - rhs.value(hidden), rules, SECONDS)
@@ -136,7 +147,9 @@ class Statement:
         for x in (x for part in self.parts() for x in walk(part)):
             for symbol in x.value() if isinstance(x, Leaf) and x.kind == "var" else ():
                 if taken.setdefault(symbol, x.key) != x.key:
-                    raise ValueError(f"`{x.name}` shares `{symbol}` with another quantity; give one of them another name")
+                    raise ValueError(
+                        f"`{x.name}` shares `{symbol}` with another quantity; give one of them another name"
+                    )
 
     def refuse_empty(self, scalar):
         """An equation that says nothing is no equation."""
@@ -146,7 +159,10 @@ class Statement:
             if {signless(p.lhs), signless(p.rhs)} == {signless(self.lhs), signless(self.rhs)}:
                 raise Refused(f"{self.label}: the premise {p.label} is the statement itself")
             if not p.is_rule and not any(uses(side, p.lhs.key) for side in (self.lhs, self.rhs)):
-                raise Refused(f"{self.label}: the left side of {p.label}, `{p.lhs.text()}`, does not stand here as written")
+                raise Refused(
+                    f"{self.label}: the left side of {p.label}, `{p.lhs.text()}`, "
+                    "does not stand here as written"
+                )
         if self.one_dimensional() and not scalar:
             raise Refused(
                 f"{self.label}: every quantity that moves is a scalar, so no transpose can show. "
@@ -158,17 +174,23 @@ class Statement:
         rules, _ = arrange(self.using)
         for one, other in overlaps(rules):
             if decide([one - other], rules, SECONDS).state == "refused":
-                raise Refused(f"{self.label or 'The equation'}: the premises contradict one another; "
-                              f"by one of them `{one}` would have to be `{other}`")
+                raise Refused(
+                    f"{self.label or 'The equation'}: the premises contradict one another; "
+                    f"by one of them `{one}` would have to be `{other}`"
+                )
 
     def parts(self):
         return [self.lhs, self.rhs, *(s for p in self.using for s in (p.lhs, p.rhs))]
 
     def one_dimensional(self):
         """Is every quantity a scalar, or every state (what stands as an argument of a function)?"""
-        leaves = [x for part in self.parts() for x in walk(part) if isinstance(x, Leaf) and x.kind == "opaque"]
+        leaves = [
+            x for part in self.parts() for x in walk(part) if isinstance(x, Leaf) and x.kind == "opaque"
+        ]
         states = [a for x in leaves for a in x.args if a.kind == "opaque"]
-        return bool(leaves) and (self.dimension() == 1 or states and max(len(a.value()) for a in states) == 1)
+        return bool(leaves) and (
+            self.dimension() == 1 or (states and max(len(a.value()) for a in states) == 1)
+        )
 
     def dimension(self):
         return max(n for part in self.parts() for x in walk(part) for n in x.shape)
@@ -178,21 +200,32 @@ class Statement:
         for v in versions(self.rhs) if any(self.rhs.value()) else ():  # zero has no terms to get wrong
             yield "right side", v.text, (v.action, v.latex), lambda v=v: self.decide(rhs=v.tree)
         for name, version in named.items():
-            if isinstance(version, tuple):
-                both = Statement(f"{self.label}, wrong version '{name}'", *version, self.using)
-                yield "named", name, None, both.decide
-            elif isinstance(version, list):
-                yield "named", name, None, lambda u=[_premise(p) for p in version]: self.decide(using=u)
-            else:
-                both = Statement(f"{self.label}, wrong version '{name}'", self.lhs, version, self.using)
-                yield "named", name, None, both.decide
+            lhs, rhs = version if isinstance(version, tuple) else (self.lhs, version)
+            using = self.using
+            if isinstance(version, list):
+                rhs, using = self.rhs, version
+            yield (
+                "named",
+                name,
+                None,
+                Statement(f"{self.label}, wrong version '{name}'", lhs, rhs, using).decide,
+            )
         for i, p in enumerate(self.using):
             yield p.label, f"{p.label} dropped", ("dropped", None), lambda p=p: self.decide(dropped=p)
-            for v in versions(p.rhs):
+            for v, changed in self.premise_versions(i):
                 if v.action == "dropped" and not isinstance(p.rhs, Add):
                     continue  # the empty case: a premise whose only term is gone says nothing
-                changed = [*self.using[:i], p.with_rhs(v.tree), *self.using[i + 1 :]]
-                yield p.label, f"{p.label} {v.text}", (v.action, v.latex), lambda u=changed: self.decide(using=u)
+                yield (
+                    p.label,
+                    f"{p.label} {v.text}",
+                    (v.action, v.latex),
+                    lambda u=changed: self.decide(using=u),
+                )
+
+    def premise_versions(self, i):
+        """Yields (version, premises with this version in the place of the i-th)."""
+        for v in versions(self.using[i].rhs):
+            yield v, [*self.using[:i], self.using[i].with_rhs(v.tree), *self.using[i + 1 :]]
 
     def one_change(self):
         """Single edits that would make the equation hold, the right side first."""
@@ -200,12 +233,9 @@ class Statement:
         trials = [("right side", v, {"rhs": v.tree}) for v in versions(self.rhs)]
         trials += [("left side", v, {"lhs": v.tree}) for v in versions(self.lhs)]
         for i, p in enumerate(self.using):
-            trials += [
-                (p.label, v, {"using": [*self.using[:i], p.with_rhs(v.tree), *self.using[i + 1 :]]})
-                for v in versions(p.rhs)
-            ]
+            trials += [(p.label, v, {"using": changed}) for v, changed in self.premise_versions(i)]
         for where, version, change in trials:
-            if found and where != found[0][0] or time.perf_counter() - began > SEARCH_SECONDS:
+            if (found and where != found[0][0]) or time.perf_counter() - began > SEARCH_SECONDS:
                 break
             try:
                 if self.decide(**change).state == "holds":
@@ -213,15 +243,3 @@ class Statement:
             except ValueError:
                 continue
         return found
-
-
-def _left_out(trees, rules):
-    """Why a derivative in these trees would leave something out, or None."""
-    hidden_dependence = silent(rules)
-    for x in (x for tree in trees for x in walk(tree)):
-        for symbol in x.children[1].value() if isinstance(x, Total) else ():
-            quantity = next(filter(None, (left_out(e, symbol, hidden_dependence) for e in x.children[0].value())), None)
-            if quantity is not None:
-                return (f"by its premises {quantity} depends on {symbol}, but it was declared without it, so "
-                        f"`{x.text()}` would leave that out; declare it with this argument")
-    return None

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 
 import sympy as sp
 
+from receipts.depends import silent
 from receipts.jets import outer_jets
-from receipts.premises import apply_rules, silent
+from receipts.premises import apply_rules
 
 SEEDS = (0, 1, 2)
 # For witnesses that contain exp or log: what is that much smaller than its terms has cancelled.
@@ -75,7 +76,8 @@ def decide(residual, rules, seconds=20):
     try:
         with time_limit(seconds):
             # A limit does not run through what a rule has tied to it without saying so.
-            fixed = {s for t, _ in rules if not t.vanishes for s in silent(rules)[t.quantity]}
+            unseen = silent(rules)
+            fixed = {s for t, _ in rules if not t.vanishes for s in unseen[t.quantity]}
             return _decide([apply_rules(e, rules) for e in residual], rules, fixed)
     except OutOfTime:
         return Verdict("undecided", reason=f"no decision within {seconds} s")
@@ -103,8 +105,10 @@ def _decide(entries, rules, fixed, depth=MAX_DEPTH):
 def _compute(boundary, integrals):
     """Integrals without opaque functions, done by SymPy; None where it cannot."""
     for (a, b), integrand in integrals.items():
-        value = None if outer_jets(integrand) else sp.integrate(sp.powsimp(sp.expand(integrand)), (BOUND, a, b))
-        if value is None or value.has(sp.Integral, sp.Piecewise):
+        if outer_jets(integrand):
+            return None
+        value = sp.integrate(sp.powsimp(sp.expand(integrand)), (BOUND, a, b))
+        if value.has(sp.Integral, sp.Piecewise):
             return None
         boundary += value
     return boundary
@@ -114,7 +118,7 @@ def _run_limit(parts, symbol, rules, fixed, depth):
     """Both sides agree where two limits meet, and so do their derivatives in one of them."""
     limits = {x for _, integrals in parts for pair in integrals for x in pair}
     if any(symbol in x.free_symbols for x in limits - {symbol}):
-        return Verdict("undecided", reason=f"the limits of the integrals depend on one another through {symbol}")
+        return Verdict("undecided", reason=f"the limits of the integrals are tied by {symbol}")
     partners = {x for _, integrals in parts for pair in integrals if symbol in pair for x in pair}
     other, meeting, slopes = min(partners - {symbol}, key=str), [], []
     for boundary, integrals in parts:
@@ -127,11 +131,14 @@ def _run_limit(parts, symbol, rules, fixed, depth):
             slope += ((b == symbol) - (a == symbol)) * integrand.subs(BOUND, symbol)
             start, end = a.subs(symbol, other), b.subs(symbol, other)
             if start != end:
-                where_they_meet += sp.Integral(integrand, (BOUND, start, end))
+                where_they_meet += sp.Integral(integrand.subs(symbol, other), (BOUND, start, end))
         slopes.append(slope)
         meeting.append(where_they_meet)
-    stages = [_decide([apply_rules(e, rules) for e in x], rules, fixed, depth - (x is slopes)) for x in (slopes, meeting)]
-    for name, verdict in zip(("the derivative in", "the limits meet at"), stages):
+    stages = [
+        _decide([apply_rules(e, rules) for e in x], rules, fixed, depth - (x is slopes))
+        for x in (slopes, meeting)
+    ]
+    for name, verdict in zip(("the derivative in", "the limits meet at"), stages, strict=True):
         if verdict.state == "refused":
             # Two mistakes may share the first difference; only both together tell them apart.
             both = str([v.fingerprint for v in stages])
@@ -175,19 +182,30 @@ def _decide_plain(entries):
             return Verdict("refused", witness)
         defined = defined or None not in values
     if not defined:
-        return Verdict("undecided", reason="the difference has no value, whatever the quantities are: is something divided by 0?")
+        return Verdict(
+            "undecided",
+            reason="the difference has no value, whatever the quantities are: is something divided by 0?",
+        )
     for test, note in ((_is_zero, ""), (_is_zero_where_positive, POSITIVE)):
         if all(test(e) for e in entries):
             return Verdict("holds", reason=note)
-    return Verdict("undecided", reason="SymPy can show neither that the difference is zero nor that it is not")
+    return Verdict(
+        "undecided", reason="SymPy can show neither that the difference is zero nor that it is not"
+    )
 
 
 def _witness(entries, values, seed):
     """The first entry that is not 0, with the values that show it, or None."""
-    for i, (value, e) in enumerate(zip(values, entries)):
+    for i, (value, e) in enumerate(zip(values, entries, strict=True)):
         if value is not None and value != 0:
             at = {str(x): str(rational(str(x), seed)) for x in sorted(_unknowns(e), key=str)[:40]}
-            return {"entry": i, "value": str(value), "at": at, "fingerprint": _short_hash(str(values)), "seed": seed}
+            return {
+                "entry": i,
+                "value": str(value),
+                "at": at,
+                "fingerprint": _short_hash(str(values)),
+                "seed": seed,
+            }
     return None
 
 
@@ -206,7 +224,7 @@ def _evaluate(expression, seed):
     if value.is_Rational:
         return value
     number = sp.N(value, DIGITS, maxn=MOST_DIGITS)
-    if not number.is_Number or number.has(sp.nan, sp.zoo, sp.oo):
+    if not number.is_number or number.has(sp.nan, sp.zoo, sp.oo):
         return None
     largest = max(abs(sp.N(term, DIGITS)) for term in sp.Add.make_args(value))
     return sp.N(number, 20) if abs(number) > TINY * largest else sp.S.Zero
@@ -223,6 +241,7 @@ def _is_zero(e):
 
 def _is_zero_where_positive(e):
     """The same with sqrt(x^2) = x and the like, which needs positive x. So are all values of a witness."""
+
     def forced(n):
         return sp.expand(sp.powdenest(sp.powsimp(sp.expand_log(n, force=True), force=True), force=True))
 

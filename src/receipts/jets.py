@@ -6,7 +6,7 @@ function is a class of its own, and so is each of its partial derivatives: the c
 becomes exact, second partials commute, and ``t -> t_1`` is a plain replacement.
 """
 
-from functools import lru_cache
+from functools import cache
 
 import sympy as sp
 
@@ -33,21 +33,21 @@ class Jet(sp.Function):
         name, component = self.base
         index = "".join(str(i + 1) for i in component)
         tex = latex_name(name) + (f"^{{{index}}}" if index else "")
-        wrt = " ".join(printer._print(s) for s, n in zip(self.slots, self.orders) for _ in range(n))
+        wrt = " ".join(
+            printer._print(s) for s, n in zip(self.slots, self.orders, strict=True) for _ in range(n)
+        )
         tex = rf"\partial_{{{wrt}}} {tex}" if wrt else tex
         return tex if exp is None else rf"\left({tex}\right)^{{{exp}}}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def jet(base, orders, slots):
     """The class of one partial derivative of one component; the same arguments give the same class."""
     name, component = base
     # Brackets and dots stand in no author's name, so that no two quantities print alike.
     label = name + (f"[{','.join(str(i + 1) for i in component)}]" if component else "")
-    wrt = "".join(f".{_plain(s)}" for s, n in zip(slots, orders) for _ in range(n))
-    return type(
-        label + wrt, (Jet,), {"base": base, "orders": orders, "slots": slots, "nargs": len(slots)}
-    )
+    wrt = "".join(f".{_plain(s)}" for s, n in zip(slots, orders, strict=True) for _ in range(n))
+    return type(label + wrt, (Jet,), {"base": base, "orders": orders, "slots": slots, "nargs": len(slots)})
 
 
 def _plain(slot):

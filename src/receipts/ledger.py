@@ -22,8 +22,13 @@ def tex_digest(equation):
 
 def check_digest(record):
     """What was checked, without the results: a new time or witness makes no receipt stale."""
-    parts = [record["kind"], record["text"] or record["latex"], record["message"] if record["kind"] in STATED else "",
-             record.get("source", ""), record["digest"]]
+    parts = [
+        record["kind"],
+        record["text"] or record["latex"],
+        record["message"] if record["kind"] in STATED else "",
+        record.get("source", ""),
+        record["digest"],
+    ]
     parts += [p["label"] + p["digest"] + p["instance"] for p in record["premises"]]
     parts += [t["name"] for t in record["trials"] if t["where"] == "named"]
     parts += [s["version"] + s["reason"] for s in record["still_hold"]]
@@ -41,10 +46,15 @@ def read_lock(path):
 def entry(equation, record):
     """The row of one equation, as it is published."""
     return {
-        "label": equation["label"], "number": equation["number"], "page": equation["page"],
-        "kind": record["kind"], "holds": record["state"] == "holds",
-        "wrong_versions": sum(not t["still"] for t in record["trials"]), "refused": record["refused"],
-        "still_hold": record["still_hold"], "follows_from": [p["label"] for p in record["premises"]],
+        "label": equation["label"],
+        "number": equation["number"],
+        "page": equation["page"],
+        "kind": record["kind"],
+        "holds": record["state"] == "holds",
+        "wrong_versions": sum(not t["still"] for t in record["trials"]),
+        "refused": record["refused"],
+        "still_hold": record["still_hold"],
+        "follows_from": [p["label"] for p in record["premises"]],
         "seconds": record["seconds"],
     }
 
@@ -81,7 +91,9 @@ def _own_problems(equation, record, by_label, locked):
         other = by_label.get(p["label"])
         if other is None:
             yield f"rests on {p['label']}, which has no receipt"
-        elif p["text"] and (p["pattern"] != other["pattern"] if p["instance"] else p["digest"] != other["digest"]):
+        elif p["text"] and (
+            p["pattern"] != other["pattern"] if p["instance"] else p["digest"] != other["digest"]
+        ):
             yield f"uses {p['label']} as `{p['text']}`, but that label's receipt says `{other['text']}`"
     if locked != (tex_digest(equation), check_digest(record)):
         what = "was never matched" if locked is None else "has changed since it was matched"
@@ -92,13 +104,23 @@ def _book_problems(records, labels):
     stated = [r for r in records if r["kind"] in STATED]
     if len(stated) > MOST_STATED * max(len(records), 1):
         r = stated[-1]
-        yield labels[r["label"]]["page"], r["label"], (
-            f"is one of {len(stated)} definitions and givens among {len(records)} equations: more than a third")
+        yield (
+            labels[r["label"]]["page"],
+            r["label"],
+            (
+                f"is one of {len(stated)} definitions and givens among {len(records)} equations: "
+                "more than a third"
+            ),
+        )
     taken = {}
     for r in stated:
         if r["kind"] == "definition":
             if r["defines"] in taken:
-                yield labels[r["label"]]["page"], r["label"], f"defines `{r['defines']}` again; see {taken[r['defines']]}"
+                yield (
+                    labels[r["label"]]["page"],
+                    r["label"],
+                    f"defines `{r['defines']}` again; see {taken[r['defines']]}",
+                )
             taken[r["defines"]] = r["label"]
     follows = {r["label"]: [p["label"] for p in r["premises"]] for r in records}
     for label in in_a_circle(follows):
@@ -107,6 +129,7 @@ def _book_problems(records, labels):
 
 def in_a_circle(follows):
     """The labels that can be reached from themselves."""
+
     def reached(start):
         seen, stack = set(), list(follows.get(start, ()))
         while stack:

@@ -26,7 +26,8 @@ def main(labels, built=BUILT, lock=LOCK):
     lines = read_lock(lock)
     for label in labels:
         if label not in equations or label not in records:
-            return f"{label}: the last build has no {'receipt' if label in equations else 'equation'} of this name"
+            missing = "receipt" if label in equations else "equation"
+            return f"{label}: the last build has no {missing} of this name"
         e, r = equations[label], records[label]
         if r["state"] != "holds":
             return f"{label} does not hold ({r['state']}); mend the check first"

@@ -19,7 +19,7 @@ from receipts.receipt import MIME, headline, particulars
 class ReceiptRenderer:
     """Registered under the entry point group ``myst_nb.mime_renderers``."""
 
-    mime_priority_overrides = [("*", MIME, 0)]
+    mime_priority_overrides = (("*", MIME, 0),)
 
     @staticmethod
     def handle_mime(renderer, data, inline):
@@ -32,7 +32,9 @@ class ReceiptRenderer:
         if not lines:
             box += _html(f'<p class="receipt-line">{escape(headline(record))}</p>')
         else:
-            box += _html(f"<details{' open' if unfolded else ''}><summary>{escape(headline(record))}</summary>")
+            box += _html(
+                f"<details{' open' if unfolded else ''}><summary>{escape(headline(record))}</summary>"
+            )
             box += lines
             box += _html("</details>")
         return [box]
@@ -59,7 +61,9 @@ def _references(labels):
         if i:
             yield nodes.Text(", ")
         if addnodes and label.startswith("eq-"):
-            reference = addnodes.pending_xref("", refdomain="math", reftype="eq", reftarget=label, refexplicit=False)
+            reference = addnodes.pending_xref(
+                "", refdomain="math", reftype="eq", reftarget=label, refexplicit=False
+            )
             reference += nodes.literal("", label)
             yield reference
             yield nodes.Text(f" {label[3:]} {rest}".rstrip())

@@ -3,8 +3,6 @@
 A premise whose left side is one quantity (a derivative of a trajectory, a value at one time, a new
 name) is a *rule*: the quantity is replaced by the right side. Where its arguments run, the rule
 holds everywhere and so do its derivatives; an argument pinned at ``t_1`` confines it to there.
-A rule may make its quantity depend on more than was declared: with ``z(t_0) = z_0`` the trajectory
-depends on t_0. `silent` finds this, and nothing is differentiated through such a dependence.
 
 Any other premise is an *identity*, such as a product rule. SymPy knows those, so using one would
 mean nothing. Its left side is therefore hidden: where it stands as written it is an unknown
@@ -26,21 +24,35 @@ class Premise:
 
     ``instance`` says for what the equation is stated anew when its quantities depend on other
     things here than they do under its label: "the trajectory that starts at z_0(theta)".
+    ``under``: the premises that it rests on itself; None where it is restated and they are not known.
     """
 
-    def __init__(self, label, lhs, rhs, instance=""):
-        self.label, self.lhs, self.rhs, self.instance = label, node(lhs), node(rhs), instance
+    def __init__(self, label, lhs, rhs, instance="", under=None):
+        self.label, self.instance, self.under = label, instance, under
+        self.lhs, self.rhs = node(lhs), node(rhs)
         if self.lhs.shape != self.rhs.shape:
             raise ValueError(f"{label}: the sides have shapes {self.lhs.shape} and {self.rhs.shape}")
         self.targets = [_target(e) for e in self.lhs.value()]
         self.is_rule = all(t is not None for t in self.targets)
 
     def with_rhs(self, rhs):
-        return Premise(self.label, self.lhs, rhs, self.instance)
+        return Premise(self.label, self.lhs, rhs, self.instance, self.under)
+
+    def rules(self):
+        return list(zip(self.targets, self.rhs.value(), strict=True)) if self.is_rule else []
+
+    def all_rules(self):
+        """Its own rules and those of all that it rests on."""
+        return self.rules() + [r for p in self.under or () for r in p.all_rules()]
 
     def record(self):
-        return {"label": self.label, "text": self.statement(), "digest": self.digest(),
-                "pattern": pattern(self.lhs, self.rhs), "instance": self.instance}
+        return {
+            "label": self.label,
+            "text": self.statement(),
+            "digest": self.digest(),
+            "pattern": pattern(self.lhs, self.rhs),
+            "instance": self.instance,
+        }
 
     def statement(self):
         return f"{self.lhs.text()} = {self.rhs.text()}"
@@ -66,7 +78,7 @@ class Target:
         """``rhs`` differentiated and moved to where the atom stands, or None if it is another one."""
         if (atom.base, atom.slots) != (self.base, self.slots):
             return None
-        extra = [n - m for n, m in zip(atom.orders, self.orders)]
+        extra = [n - m for n, m in zip(atom.orders, self.orders, strict=True)]
         moved = [(s, atom.args[i]) for i, s in self.running.items() if atom.args[i] != s]
         if any(n < 0 for n in extra) or any(extra[i] for i in self.pins):
             return None
@@ -118,17 +130,19 @@ def arrange(premises, dropped=None):
     for p in premises:
         for quantity in [t.same for t in p.targets] if p.is_rule else [p.lhs.key]:
             if quantity in taken:
-                raise ValueError(f"{taken[quantity]} and {p.label} both say what `{p.lhs.text()}` is; keep one")
+                raise ValueError(
+                    f"{taken[quantity]} and {p.label} both say what `{p.lhs.text()}` is; keep one"
+                )
             taken[quantity] = p.label
         if not p.is_rule:
             hidden[p.lhs.key] = _unknown(p) if p is dropped else p.rhs.value()
         elif p is not dropped:
-            rules += list(zip(p.targets, p.rhs.value()))
+            rules += p.rules()
     return rules, hidden
 
 
 def overlaps(rules):
-    """Yields (one rhs, another): what two rules say about the same, one of them by differentiation at most."""
+    """Yields (one rhs, another): what two rules say about the same thing, one of them differentiated."""
     targets = [(t, rhs) for t, rhs in rules if isinstance(t, Target)]
     for n, (one, rhs) in enumerate(targets):
         for other, rhs_of_other in targets[n + 1 :]:
@@ -138,33 +152,11 @@ def overlaps(rules):
             if orders not in (one.orders, other.orders):
                 continue
             atom = jet(one.base, orders, one.slots)(
-                *[one.pins.get(i, other.pins.get(i, s)) for i, s in enumerate(one.slots)])
+                *[one.pins.get(i, other.pins.get(i, s)) for i, s in enumerate(one.slots)]
+            )
             both = one.replace(atom, rhs), other.replace(atom, rhs_of_other)
             if None not in both:
                 yield both
-
-
-def silent(rules):
-    """``{quantity: symbols}``: on what each depends by its rules, though it was not declared to."""
-    found = {}
-    for _ in rules:  # a quantity also depends on what the quantities in its rule depend on
-        for target, rhs in rules:
-            pins = {s for a in target.pins.values() for s in sp.sympify(a).free_symbols}
-            through = (found.get(owner(q), ()) for q in _quantities(rhs))
-            found.setdefault(target.quantity, set()).update((rhs.free_symbols | pins) - target.own, *through)
-    return found
-
-
-def _quantities(expression):
-    return expression.atoms(Jet) | expression.free_symbols
-
-
-def left_out(expression, symbol, hidden_dependence):
-    """The quantity whose silent dependence on the symbol a derivative would leave out, or None."""
-    for q in sorted(_quantities(expression), key=str):
-        if symbol in hidden_dependence.get(owner(q), ()):
-            return q
-    return None
 
 
 def _unknown(premise):

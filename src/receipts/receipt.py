@@ -43,8 +43,15 @@ class Receipt:
         value = verdict.witness["value"] if refused else None
         action, part = latex or (None, None)
         self.trials.append(
-            {"where": where, "name": name, "action": action, "latex": part, "state": verdict.state,
-             "value": value, "still": still[1] if still else None}
+            {
+                "where": where,
+                "name": name,
+                "action": action,
+                "latex": part,
+                "state": verdict.state,
+                "value": value,
+                "still": still[1] if still else None,
+            }
         )
         if refused:
             self._fingerprints.setdefault(verdict.fingerprint, []).append((where, name))
@@ -52,14 +59,14 @@ class Receipt:
     def unused_reasons(self, still):
         unused = [p for p in still if p not in self._used]
         if unused:
-            self.state, self.message = "refused", f"declared to hold, but no wrong version does: {', '.join(unused)}"
+            self.say("refused", f"declared to hold, but no wrong version does: {', '.join(unused)}")
 
     def say(self, state, message):
         self.state, self.message = state, message
         return self
 
     def known_mistake(self, fingerprint):
-        """The names of the wrong versions that are off by the same; those of the right side before those of premises."""
+        """The wrong versions that are off by the same; those of the right side before those of premises."""
         same = self._fingerprints.get(fingerprint, [])
         own = [name for where, name in same if where in ("right side", "named")]
         return " or ".join((own or [name for _, name in same])[:2])
@@ -69,14 +76,14 @@ class Receipt:
         survivors = [t for t in self.trials if t["state"] != "refused" and not t["still"]]
         right = [t["state"] for t in self.trials if t["where"] == "right side"]
         if self.state == "holds" and right and "refused" not in right:
-            self.state, self.message = "toothless", "the right side may be changed in every way that was tried"
+            self.say("toothless", "the right side may be changed in every way that was tried")
         if self.state == "holds" and len(self.still_hold) > self.refused:
-            self.state, self.message = "toothless", "more wrong versions are excused than refused"
+            self.say("toothless", "more wrong versions are excused than refused")
         if self.state == "holds" and survivors:
-            self.state = "toothless"
-            self.message = "not refused: " + "; ".join(f"{t['name']} ({t['state']})" for t in survivors)
+            names = "; ".join(f"{t['name']} ({t['state']})" for t in survivors)
+            self.say("toothless", f"not refused: {names}")
         if self.state == "holds" and self.kind in ("symbolic", "numeric", "order") and not self.refused:
-            self.state, self.message = "toothless", "no wrong version was refused, so the check could not have failed"
+            self.say("toothless", "no wrong version was refused, so the check could not have failed")
         self.show()
         if self.state != "holds":
             raise Refused(self.summary())
@@ -98,39 +105,58 @@ class Receipt:
 
         if self.statement is None or self.state != "holds":
             return None
-        return Premise(self.label, self.statement.lhs, self.statement.rhs)
+        return Premise(self.label, self.statement.lhs, self.statement.rhs, under=self.statement.using)
 
     def summary(self):
         if self.kind == "feedback":
             return self.message
-        head = {"holds": "holds", "refused": "does not hold", "undecided": "is undecided",
-                "toothless": "has a check without teeth"}.get(self.state, self.state)
+        head = {
+            "holds": "holds",
+            "refused": "does not hold",
+            "undecided": "is undecided",
+            "toothless": "has a check without teeth",
+        }.get(self.state, self.state)
         name = self.label or "The equation"
         tail = f": {self.message}" if self.message else ""
         if self.state == "holds" and self.trials:
             tail += f"; {self.refused} wrong versions refused"
         if self.state == "refused" and self.changes:
             tail += ". One change would make it hold: " + "; or ".join(
-                f"{v.text} ({where})" for where, v in self.changes[:3])
+                f"{v.text} ({where})" for where, v in self.changes[:3]
+            )
         return f"{name} {head}{tail}"
 
     def record(self):
         """Plain data, as it is stored in the notebook and gathered in the ledger."""
         s = self.statement
         return {
-            "label": self.label, "kind": self.kind, "state": self.state, "message": self.message,
+            "label": self.label,
+            "kind": self.kind,
+            "state": self.state,
+            "message": self.message,
             "latex": f"{s.lhs.latex()} = {s.rhs.latex()}" if s else self.latex,
             "text": f"{s.lhs.text()} = {s.rhs.text()}" if s else "",
             "digest": self.premise.digest() if self.premise else "",
             "pattern": self.premise.record()["pattern"] if self.premise else "",
-            "premises": [p.record() for p in s.using] if s else
-            [{"label": x, "text": "", "digest": "", "pattern": "", "instance": ""} for x in self.rests_on],
+            "premises": [p.record() for p in s.using]
+            if s
+            else [
+                {"label": x, "text": "", "digest": "", "pattern": "", "instance": ""} for x in self.rests_on
+            ],
             "source": self.source,
             "dimension": s.dimension() if s else None,
-            "defines": self.defines, "cite": self.cite, "numbers": self.numbers, "trials": self.trials,
+            "defines": self.defines,
+            "cite": self.cite,
+            "numbers": self.numbers,
+            "trials": self.trials,
             "witness": self.witness,
-            "changes": [{"where": w, "action": v.action, "latex": v.latex, "text": v.text} for w, v in self.changes[:3]],
-            "refused": self.refused, "still_hold": self.still_hold, "seconds": round(self.seconds, 3),
+            "changes": [
+                {"where": w, "action": v.action, "latex": v.latex, "text": v.text}
+                for w, v in self.changes[:3]
+            ],
+            "refused": self.refused,
+            "still_hold": self.still_hold,
+            "seconds": round(self.seconds, 3),
         }
 
     # -- how it looks -------------------------------------------------------------------------
@@ -159,9 +185,13 @@ class Receipt:
 
 def html(record):
     """For notebooks: a line that says the verdict, and the particulars folded below it."""
-    body = "".join(f"<div>{escape(kind)} {_tex(tex)}{escape(text)}</div>" for kind, tex, text in particulars(record))
-    return (f'<details class="receipt receipt-{record["state"]}"{_open(record)}>'
-            f"<summary>{escape(headline(record))}</summary>{body}</details>")
+    body = "".join(
+        f"<div>{escape(kind)} {_tex(tex)}{escape(text)}</div>" for kind, tex, text in particulars(record)
+    )
+    return (
+        f'<details class="receipt receipt-{record["state"]}"{_open(record)}>'
+        f"<summary>{escape(headline(record))}</summary>{body}</details>"
+    )
 
 
 def _tex(tex):
@@ -185,8 +215,11 @@ def headline(record):
         line = f"\u2713 Holds: {record['refused']} wrong versions refused"
         count = len(record["still_hold"])
         return line + (f", {count} that rightly still hold" if count else "")
-    return {"refused": "\u2717 Refused", "undecided": "? Undecided, which counts as refused",
-            "toothless": "\u2717 The check has no teeth"}[state]
+    return {
+        "refused": "\u2717 Refused",
+        "undecided": "? Undecided, which counts as refused",
+        "toothless": "\u2717 The check has no teeth",
+    }[state]
 
 
 def particulars(record):
@@ -202,14 +235,23 @@ def particulars(record):
     if record["witness"]:
         w = record["witness"]
         where = f", {w['where']}" if "where" in w else ""
-        yield "", "", f"At the witness below the two sides differ by {w['value']} (component {w['entry'] + 1}{where})."
+        yield (
+            "",
+            "",
+            f"At the witness below the two sides differ by {w['value']} (component {w['entry'] + 1}{where}).",
+        )
         yield "Witness:", "", ", ".join(f"{k} = {v}" for k, v in list(w["at"].items())[:12])
     for c in record["changes"]:
         place = "" if c["where"] == "right side" else f" (in {c['where']})"
         yield "One change would make it hold:", c["latex"], f"{REPAIR.get(c['action'], c['action'])}{place}"
     if record["premises"]:
-        yield "Rests on", "", ", ".join(
-            p["label"] + (f" (for {p['instance']})" if p["instance"] else "") for p in record["premises"])
+        yield (
+            "Rests on",
+            "",
+            ", ".join(
+                p["label"] + (f" (for {p['instance']})" if p["instance"] else "") for p in record["premises"]
+            ),
+        )
     elif record["kind"] == "symbolic" and record["state"] == "holds":
         yield "", "", "An identity: it needs no premise."
     for t in record["trials"]:
@@ -227,5 +269,10 @@ def _off(trial):
 
 
 OUTCOME = {"refused": "Refused", "holds": "Not refused", "undecided": "Undecided"}
-REPAIR = {"sign flipped": "with its sign flipped", "dropped": "left out", "doubled": "doubled",
-          "transposed": "transposed", "not transposed": "without the transpose"}
+REPAIR = {
+    "sign flipped": "with its sign flipped",
+    "dropped": "left out",
+    "doubled": "doubled",
+    "transposed": "transposed",
+    "not transposed": "without the transpose",
+}

@@ -41,6 +41,9 @@ def _terms(x):
         return _collect((_turned(k), n) for k, n in _terms(x.children[0]).items())
     if isinstance(x, At) and x.children[1] == x.children[2]:
         return _terms(x.children[0])
+    if isinstance(x, Integral) and repr(x.children[2].key) > repr(x.children[3].key):
+        inner, t, start, end = x.children
+        return {k: -n for k, n in _terms(Integral(inner, t, end, start)).items()}
     if isinstance(x, (At, Total, Integral)):  # linear in the first child
         rest = tuple(c.key for c in x.children[1:])
         return _collect((((type(x).__name__, k, rest),), n) for k, n in _terms(x.children[0]).items())

@@ -26,8 +26,10 @@ def _stated(label, kind, lhs, rhs, cite, instance):
     words = isinstance(lhs, str)
     receipt = Receipt(label, kind, statement=None if words else Statement(label, lhs, rhs, ()))
     if kind == "definition" and not words and not Premise(label, lhs, rhs).is_rule:
-        raise ValueError(f"{label}: a definition gives a name to one quantity, and `{receipt.statement.lhs.text()}` "
-                         "is not one. Prove it with check, or cite it with given")
+        raise ValueError(
+            f"{label}: a definition gives a name to one quantity, and `{receipt.statement.lhs.text()}` "
+            "is not one. Prove it with check, or cite it with given"
+        )
     receipt.state, receipt.cite = "holds", cite
     receipt.defines = lhs if words else receipt.statement.lhs.text()
     receipt.defines += f", for {instance}" if instance else ""

@@ -87,12 +87,16 @@ class Node:
         return node(other) / self
 
     def __pow__(self, n):
-        return Power(self, data=(sp.sympify(n),))
+        if isinstance(n, Node):
+            raise TypeError(f"the exponent of `{self.text()}` must be a number; write exp(y*log(x)) for x^y")
+        return Power(self, data=node(n).data)
 
     def __neg__(self):
         return Neg(self)
 
     def __getitem__(self, i):
+        if not isinstance(i, int):
+            raise TypeError(f"`{self.text()}` has components [0], [1], ..; got [{i}]")
         return Entry(self, data=(i,))
 
     def __eq__(self, other):
@@ -125,9 +129,12 @@ def node(x):
     """A node as it is; a number becomes one, and 0.1 means one tenth."""
     if isinstance(x, Node):
         return x
-    if isinstance(x, str):
-        raise TypeError(f"a quantity or a number is needed; got {x!r}. Declare names with var, vector, function")
-    return Number(data=(sp.Rational(str(x)) if isinstance(x, float) else sp.sympify(x),))
+    number = sp.Rational(str(x)) if isinstance(x, float) else None if isinstance(x, str) else sp.sympify(x)
+    if not isinstance(number, sp.Expr) or number.is_Matrix:
+        raise TypeError(
+            f"a quantity or a number is needed; got {x!r}. Declare names with var, vector, function"
+        )
+    return Number(data=(number,))
 
 
 def _terms(x):
@@ -167,15 +174,20 @@ class Leaf(Node):
 class Add(Node):
     def compute(self, values):
         if len({v.shape for v in values}) > 1:
-            shapes = ", ".join(f"{c.text()}: {v.rows}x{v.cols}" for c, v in zip(self.children, values))
+            shapes = ", ".join(
+                f"{c.text()}: {v.rows}x{v.cols}" for c, v in zip(self.children, values, strict=True)
+            )
             raise ShapeError(f"terms of a sum have different shapes ({shapes})")
         return sum(values[1:], values[0])
 
     def print(self, tex):
         out = self.children[0].inner(tex, Add)
         for c in self.children[1:]:
-            out += (" - " + c.children[0].inner(tex, (Add, Neg))) if isinstance(c, Neg) else (
-                " + " + c.inner(tex, Add))
+            out += (
+                (" - " + c.children[0].inner(tex, (Add, Neg)))
+                if isinstance(c, Neg)
+                else (" + " + c.inner(tex, Add))
+            )
         return out
 
 
@@ -190,7 +202,7 @@ class Neg(Node):
 class Mul(Node):
     def compute(self, values):
         out = values[0]
-        for v, c in zip(values[1:], self.children[1:]):
+        for v, c in zip(values[1:], self.children[1:], strict=True):
             if out.shape == (1, 1):
                 out = out[0, 0] * v
             elif v.shape == (1, 1):
@@ -277,7 +289,9 @@ class Partial(Node):
 
         def slope(e, i):
             """In slot i: by name for an opaque function, by formula for a known one."""
-            return e.fdiff(i + 1) if owner.kind == "opaque" else e.xreplace(held).diff(moving[i]).xreplace(free)
+            return (
+                e.fdiff(i + 1) if owner.kind == "opaque" else e.xreplace(held).diff(moving[i]).xreplace(free)
+            )
 
         out = values[0]
         for nth, slot in enumerate(slots):
@@ -294,7 +308,9 @@ class Partial(Node):
             if 1 not in out.shape or (nth == 0 and out.cols > 1):
                 raise ShapeError(f"`{self.text()}`: only scalars and columns have Jacobians here")
             column = out if out.cols == 1 else out.T
-            out = sp.Matrix(len(column), len(slot.value()), lambda i, j, c=column, s=start: slope(c[i], s + j))
+            out = sp.Matrix(
+                len(column), len(slot.value()), lambda i, j, c=column, s=start: slope(c[i], s + j)
+            )
         return out
 
     def print(self, tex):
@@ -357,7 +373,7 @@ class At(Node):
         x, t, point = values
         if t.shape != point.shape:
             raise ShapeError(f"`{self.children[1].text()}` and `{self.children[2].text()}` differ in shape")
-        return x.subs(list(zip(t, point)), simultaneous=True)
+        return x.subs(list(zip(t, point, strict=True)), simultaneous=True)
 
     def print(self, tex):
         x, _, point = self.children
@@ -378,7 +394,7 @@ class Integral(Node):
     def print(self, tex):
         x, t, a, b = self.children
         if tex:
-            return (rf"\int_{{{a.latex()}}}^{{{b.latex()}}} {x.inner(tex, Add)}\,\mathrm d {t.latex()}")
+            return rf"\int_{{{a.latex()}}}^{{{b.latex()}}} {x.inner(tex, Add)}\,\mathrm d {t.latex()}"
         return f"int_{a.text()}^{b.text()} {x.inner(tex, Add)} d{t.text()}"
 
 
@@ -504,7 +520,9 @@ def _opaque(name, shape, args):
     slots = tuple(s for a in args for s in a.value())
     if len(set(slots)) < len(slots):
         raise ValueError(f"`{name}` has the same slot twice")
-    entries = sp.Matrix(*shape, lambda i, j: jet((name, _index(i, j, shape)), (0,) * len(slots), slots)(*slots))
+    entries = sp.Matrix(
+        *shape, lambda i, j: jet((name, _index(i, j, shape)), (0,) * len(slots), slots)(*slots)
+    )
     return Leaf(name, entries, args, kind="opaque")
 
 
@@ -524,7 +542,7 @@ def walk(x):
 
 
 def pattern(*trees):
-    """What the trees look like with their names taken away: equal for the same equation about other things."""
+    """The trees with their names taken away: equal for the same equation about other things."""
     names = {}
 
     def strip(x):

@@ -3,14 +3,46 @@
 from fractions import Fraction
 
 import pytest
+from symbols import (
+    START,
+    L,
+    L_z,
+    adjoint,
+    f,
+    f_theta,
+    f_z,
+    lam,
+    ode,
+    start,
+    t,
+    t0,
+    t1,
+    terminal,
+    theta,
+    z,
+    z_0,
+    z_theta,
+)
+
 from receipts import (
-    Refused, ShapeError, at, check, d, dot, eye, function, integral, matrix, partial, premise, scalar, var,
-    vector, verdict,
+    Refused,
+    ShapeError,
+    at,
+    check,
+    d,
+    dot,
+    eye,
+    function,
+    integral,
+    matrix,
+    partial,
+    premise,
+    scalar,
+    var,
+    vector,
+    verdict,
 )
 from receipts.tree import node
-from symbols import (
-    L, L_z, START, adjoint, f, f_theta, f_z, lam, ode, start, t, t0, t1, terminal, theta, z, z_0, z_theta,
-)
 
 F = dot(z, t) - f
 
@@ -19,15 +51,22 @@ def right_equations():
     return {
         "chain rule": (d(f, theta), f_z * z_theta + f_theta, [], {}),
         "product rule": (d(lam * z, t), dot(lam, t) * z + lam * dot(z, t), [], {}),
-        "parts": (lam * d(F, theta), d(lam * z_theta, t) - (dot(lam, t) + lam * f_z) * z_theta - lam * f_theta, [], {}),
+        "parts": (
+            lam * d(F, theta),
+            d(lam * z_theta, t) - (dot(lam, t) + lam * f_z) * z_theta - lam * f_theta,
+            [],
+            {},
+        ),
         "flow": (at(z, t, t1), z_0 + integral(f, t, t0, t1), [ode, start], {}),
         "sensitivity": (dot(z_theta, t), f_z * z_theta + f_theta, [ode], {}),
         "gradient rate": (d(lam * z_theta, t), lam * f_theta, [ode, adjoint], {}),
         "invariant": (d(lam * d(z, z_0), t), 0 * lam, [ode, adjoint], {}),
         "collected": (
             at(d(L, theta), t, t1),
-            at(L_z - lam, t, t1) * at(z_theta, t, t1) + integral((dot(lam, t) + lam * f_z) * z_theta + lam * f_theta, t, t0, t1),
-            [ode, start], START,
+            at(L_z - lam, t, t1) * at(z_theta, t, t1)
+            + integral((dot(lam, t) + lam * f_z) * z_theta + lam * f_theta, t, t0, t1),
+            [ode, start],
+            START,
         ),
     }
 
@@ -49,10 +88,22 @@ def wrong_equations():
         "doubled": (d(f, theta), f_z * z_theta + 2 * f_theta, []),
         "transpose": (d(f, theta), f_z.T * z_theta + f_theta, []),
         "partial for total": (d(f, theta), partial(f, theta), []),
-        "adjoint with the other sign": (d(lam * z_theta, t), lam * f_theta, [ode, premise("eq-adjoint", dot(lam, t), lam * f_z)]),
-        "adjoint transposed": (d(lam * z_theta, t), lam * f_theta, [ode, premise("eq-adjoint", dot(lam, t), -lam * f_z.T)]),
+        "adjoint with the other sign": (
+            d(lam * z_theta, t),
+            lam * f_theta,
+            [ode, premise("eq-adjoint", dot(lam, t), lam * f_z)],
+        ),
+        "adjoint transposed": (
+            d(lam * z_theta, t),
+            lam * f_theta,
+            [ode, premise("eq-adjoint", dot(lam, t), -lam * f_z.T)],
+        ),
         "missing premise": (d(lam * z_theta, t), lam * f_theta, [adjoint]),
-        "boundary term": (integral(lam * dot(z, t), t, t0, t1), at(lam * z, t, t1) - integral(dot(lam, t) * z, t, t0, t1), []),
+        "boundary term": (
+            integral(lam * dot(z, t), t, t0, t1),
+            at(lam * z, t, t1) - integral(dot(lam, t) * z, t, t0, t1),
+            [],
+        ),
         "limits flipped": (at(z, t, t1), z_0 + integral(f, t, t1, t0), [ode, start]),
         "autonomous": (d(lam * f, t), 0 * (lam * f), [ode, adjoint]),
     }
@@ -125,8 +176,12 @@ def test_an_identity_must_stand_as_written():
     product = premise("eq-product", d(lam * z, t), dot(lam, t) * z + lam * dot(z, t))
     with pytest.raises(Refused, match="does not stand here as written"):
         check("eq-test", dot(z_theta, t), f_z * z_theta + f_theta, using=[ode, product])
-    receipt = check("eq-test", lam * (dot(z, t) - f), d(lam * z, t) - (dot(lam, t) * z + lam * f), using=[product])
-    assert any(w["name"] == "eq-product dropped" and w["state"] == "refused" for w in receipt.record()["trials"])
+    receipt = check(
+        "eq-test", lam * (dot(z, t) - f), d(lam * z, t) - (dot(lam, t) * z + lam * f), using=[product]
+    )
+    assert any(
+        w["name"] == "eq-product dropped" and w["state"] == "refused" for w in receipt.record()["trials"]
+    )
 
 
 def test_a_limit_does_not_run_through_a_pinned_premise():
@@ -162,14 +217,23 @@ def test_declared_versions_need_a_reason_that_applies():
 
 def test_named_wrong_versions_are_tried():
     with pytest.raises(Refused, match="not refused: the same in another order"):
-        check("eq-test", d(f, theta), f_z * z_theta + f_theta, wrong={"the same in another order": f_theta + f_z * z_theta})
-    receipt = check("eq-test", d(f, theta), f_z * z_theta + f_theta, wrong={"no partial": f_z * z_theta + d(f, theta)})
+        check(
+            "eq-test",
+            d(f, theta),
+            f_z * z_theta + f_theta,
+            wrong={"the same in another order": f_theta + f_z * z_theta},
+        )
+    receipt = check(
+        "eq-test", d(f, theta), f_z * z_theta + f_theta, wrong={"no partial": f_z * z_theta + d(f, theta)}
+    )
     assert any(w["name"] == "no partial" for w in receipt.record()["trials"])
 
 
 def test_undecided_is_a_failure():
     half, x = Fraction(1, 2), var("x")
-    nested = (5 + 2 * node(6) ** half) ** half  # sqrt(5 + 2 sqrt 6) = sqrt 2 + sqrt 3, which SymPy does not see
+    nested = (
+        5 + 2 * node(6) ** half
+    ) ** half  # sqrt(5 + 2 sqrt 6) = sqrt 2 + sqrt 3, which SymPy does not see
     with pytest.raises(Refused, match="undecided"):
         check("eq-test", nested * x, (node(2) ** half + node(3) ** half) * x)
 

@@ -1,10 +1,13 @@
 """What a reader is told about an answer."""
 
 import pytest
-from receipts import at, d, dot, exercise, feedback, integral, numbers, zeros
 from symbols import adjoint, f, f_theta, f_z, lam, ode, start, t, t0, t1, theta, z, z_0, z_theta
 
-KEY = exercise(dot(z_theta, t), f_z * z_theta + f_theta, using=[ode], wrong={"the row form": z_theta * f_z + f_theta})
+from receipts import at, d, dot, exercise, feedback, integral, numbers, zeros
+
+KEY = exercise(
+    dot(z_theta, t), f_z * z_theta + f_theta, using=[ode], wrong={"the row form": z_theta * f_z + f_theta}
+)
 
 
 def said(answer, key=KEY):
@@ -17,36 +20,57 @@ def test_what_is_not_answered_yet():
     assert said((..., 2.0), numbers(1, 2))[0] == said([1.0, ...], numbers(1, 2))[0] == "open"
 
 
-@pytest.mark.parametrize("answer, message", [
-    (f_z * z_theta + f_theta, "Right."),
-    (f_theta + f_z * z_theta, "Right, in another form."),
-    ((z_theta.T * f_z.T).T + f_theta, "Right, in another form."),
-    (d(f, theta), "Right, in another form."),
-])
+@pytest.mark.parametrize(
+    "answer, message",
+    [
+        (f_z * z_theta + f_theta, "Right."),
+        (f_theta + f_z * z_theta, "Right, in another form."),
+        ((z_theta.T * f_z.T).T + f_theta, "Right, in another form."),
+        (d(f, theta), "Right, in another form."),
+    ],
+)
 def test_every_form_of_the_right_answer_passes(answer, message):
     assert said(answer) == ("holds", message)
 
 
-@pytest.mark.parametrize("answer", [dot(z_theta, t), 1 * dot(z_theta, t), -dot(z_theta, t), dot(z_theta, t).T.T])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        dot(z_theta, t),
+        1 * dot(z_theta, t),
+        -dot(z_theta, t),
+        dot(z_theta, t).T.T,
+        d(dot(z, t), theta),
+    ],
+    ids=str,
+)
 def test_the_left_side_again_is_no_answer(answer):
     assert said(answer) == ("refused", "That is the left side again; say what it equals.")
 
 
-@pytest.mark.parametrize("answer, slip", [
-    (f_z * z_theta - f_theta, "sign flipped: f_theta"),
-    (f_z * z_theta, "dropped: f_theta"),
-    (f_z * z_theta + 2 * f_theta, "doubled: f_theta"),
-    (f_z.T * z_theta + f_theta, "transposed: f_z"),
-    (z_theta * f_z + f_theta, "the row form"),
-    (f_z * z_theta + d(f, theta), "doubled: f_z dz/dtheta or total derivative in the place of the partial: f_theta"),
-])
+@pytest.mark.parametrize(
+    "answer, slip",
+    [
+        (f_z * z_theta - f_theta, "sign flipped: f_theta"),
+        (f_z * z_theta, "dropped: f_theta"),
+        (f_z * z_theta + 2 * f_theta, "doubled: f_theta"),
+        (f_z.T * z_theta + f_theta, "transposed: f_z"),
+        (z_theta * f_z + f_theta, "the row form"),
+        (
+            f_z * z_theta + d(f, theta),
+            "doubled: f_z dz/dtheta or total derivative in the place of the partial: f_theta",
+        ),
+    ],
+)
 def test_a_known_slip_is_named_in_whatever_form(answer, slip):
     for form in (answer, answer + zeros(answer), (answer.T).T):
         assert said(form) == ("refused", f"Not yet. This is the equation with one slip ({slip}).")
 
 
 def test_an_unknown_slip_is_searched_for():
-    assert "One change would make it hold: dropped: theta z^T" in said(f_z * z_theta + f_theta + theta * z.T)[1]
+    assert (
+        "One change would make it hold: dropped: theta z^T" in said(f_z * z_theta + f_theta + theta * z.T)[1]
+    )
     assert "no single change" in said(3 * (z_theta * z_theta))[1]
 
 
@@ -57,7 +81,9 @@ def test_two_slips_under_an_integral_are_not_taken_for_one():
     assert "one slip" not in said(2 * integral(f, t, t0, t1) - z_0, key)[1]
 
 
-@pytest.mark.parametrize("answer, problem", [(lam, "shapes do not fit"), (3, "shapes do not fit"), ("f", "formula is needed")])
+@pytest.mark.parametrize(
+    "answer, problem", [(lam, "shapes do not fit"), (3, "shapes do not fit"), ("f", "formula is needed")]
+)
 def test_what_is_no_right_side_at_all_is_explained(answer, problem):
     state, message = said(answer)
     assert state == "refused" and problem in message
@@ -66,22 +92,28 @@ def test_what_is_no_right_side_at_all_is_explained(answer, problem):
 def test_a_premise_left_out_is_not_blamed_on_the_right_answer():
     key = exercise(d(lam * z_theta, t), lam * f_theta, using=[ode, adjoint])
     assert said(lam * f_theta, key) == ("holds", "Right.")
-    assert said(-(lam * f_theta), key)[1] == "Not yet. This is the equation with one slip (sign flipped: lambda f_theta)."
+    assert (
+        said(-(lam * f_theta), key)[1]
+        == "Not yet. This is the equation with one slip (sign flipped: lambda f_theta)."
+    )
 
 
 PAIR = numbers(0.4, -3, mistakes={"subtracted, not added": (0.6, -3)})
 
 
-@pytest.mark.parametrize("answer, state, message", [
-    ((0.4, -3), "holds", "Right."),
-    ((0.4001, -3), "holds", "Right."),
-    ((0.6, -3), "refused", "Not yet: subtracted, not added."),
-    ((0.4, 3), "refused", "Not yet. Right so far: 1."),
-    ((7, 8), "refused", "Not yet. Right so far: none."),
-    ((0.4,), "refused", "2 numbers are needed; got 1."),
-    ("much", "refused", "Numbers are needed here; got 'much'."),
-    ((float("nan"), -3), "refused", "Not yet. Right so far: 2."),
-])
+@pytest.mark.parametrize(
+    "answer, state, message",
+    [
+        ((0.4, -3), "holds", "Right."),
+        ((0.4001, -3), "holds", "Right."),
+        ((0.6, -3), "refused", "Not yet: subtracted, not added."),
+        ((0.4, 3), "refused", "Not yet. Right so far: 1."),
+        ((7, 8), "refused", "Not yet. Right so far: none."),
+        ((0.4,), "refused", "2 numbers are needed; got 1."),
+        ("much", "refused", "Numbers are needed here; got 'much'."),
+        ((float("nan"), -3), "refused", "Not yet. Right so far: 2."),
+    ],
+)
 def test_numbers_are_compared_one_by_one(answer, state, message):
     assert said(answer, PAIR) == (state, message)
 

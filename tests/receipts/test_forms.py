@@ -1,9 +1,27 @@
 """Right equations in the forms that an author may write; each must hold."""
 
 import pytest
-from receipts import at, check, d, det, dot, exp, eye, function, integral, log, matrix, partial, scalar, trace, var, verdict
-from receipts import premise, zeros
-from symbols import L, adjoint, f, f_theta, f_z, lam, ode, start, t, t0, t1, terminal, theta, z, z_0, z_theta
+from symbols import L, f, f_theta, f_z, lam, ode, t, t0, t1, terminal, theta, z, z_0, z_theta
+
+from receipts import (
+    at,
+    check,
+    d,
+    det,
+    dot,
+    exp,
+    eye,
+    function,
+    integral,
+    log,
+    matrix,
+    partial,
+    premise,
+    trace,
+    var,
+    verdict,
+    zeros,
+)
 
 a, b, s, x = var("a b s x")
 X, M = function("x", t), function("M", t, cols=2)
@@ -28,17 +46,34 @@ RIGHT = {
     "another variable of integration": (integral(X, t, t0, t1), integral(at(X, t, s), s, t0, t1), []),
     "an upper limit that is the time": (X, at(X, t, t0) + integral(dot(at(X, t, s), s), s, t0, t), []),
     "an empty interval": (integral(X, t, t1, t1), zeros(X), []),
-    "a factor with the limit in it": (t1 * integral(X, t, t0, t1), integral(t * X, t, t0, t1) + integral((t1 - t) * X, t, t0, t1), []),
-    "a double integral": (integral(integral(at(X, t, s), s, t0, t), t, t0, t1), integral((t1 - t) * X, t, t0, t1), []),
+    "a factor with the limit in it": (
+        t1 * integral(X, t, t0, t1),
+        integral(t * X, t, t0, t1) + integral((t1 - t) * X, t, t0, t1),
+        [],
+    ),
+    "a double integral": (
+        integral(integral(at(X, t, s), s, t0, t), t, t0, t1),
+        integral((t1 - t) * X, t, t0, t1),
+        [],
+    ),
     "variation of constants": (
-        at(X, t, t1), exp(a * (t1 - t0)) * at(X, t, t0) + integral(exp(a * (t1 - t)) * function("g", t), t, t0, t1), [rate]),
+        at(X, t, t1),
+        exp(a * (t1 - t0)) * at(X, t, t0) + integral(exp(a * (t1 - t)) * function("g", t), t, t0, t1),
+        [rate],
+    ),
     "an integral that SymPy knows": (integral(exp(a * t), t, t0, t1), (exp(a * t1) - exp(a * t0)) / a, []),
     "an integral from 0 to 1": (integral(t**2, t, 0, 1), 1 / (3 * x) * x, []),
     "exponentials": ((exp(x) + exp(-x)) ** 2 - (exp(x) - exp(-x)) ** 2, 4, []),
     "parts, with the terminal value": (
-        integral(dot(lam, t) * z + lam * f, t, t0, t1), at(partial(L, z) * z, t, t1) - at(lam * z, t, t0), [ode, terminal]),
+        integral(dot(lam, t) * z + lam * f, t, t0, t1),
+        at(partial(L, z) * z, t, t1) - at(lam * z, t, t0),
+        [ode, terminal],
+    ),
     "a value inside an integral": (
-        integral(at(lam, t, t1) * dot(z, t), t, t0, t1), at(lam * z, t, t1) - at(lam, t, t1) * at(z, t, t0), []),
+        integral(at(lam, t, t1) * dot(z, t), t, t0, t1),
+        at(lam * z, t, t1) - at(lam, t, t1) * at(z, t, t0),
+        [],
+    ),
 }
 
 
@@ -54,6 +89,18 @@ def test_a_wrong_form_of_each_is_refused():
     for name, (lhs, rhs, using) in RIGHT.items():
         wrong = 2 * rhs if any(rhs.value() if hasattr(rhs, "value") else [rhs]) else X
         assert verdict(lhs, wrong, using=using).record()["state"] == "refused", name
+
+
+@pytest.mark.parametrize("bad", ["z", [1.0, 2.0], A.sympy, len], ids=repr)
+def test_what_is_no_quantity_is_explained(bad):
+    with pytest.raises((TypeError, ValueError), match=r"quantity or a number|sympify|Sympify"):
+        x * bad
+
+
+def test_exponents_are_numbers():
+    assert verdict((x**0.5) ** 2, x).state == "holds"
+    with pytest.raises(TypeError, match="must be a number"):
+        x**a
 
 
 def test_limits_that_are_numbers_are_explained():

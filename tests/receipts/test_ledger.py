@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from symbols import adjoint, f, f_theta, f_z, lam, ode, t, theta, z, z_theta
+
 from receipts import check, d, definition, dot, numeric, premise
 from receipts.ledger import check_digest, dump, entry, in_a_circle, problems, read_lock, tex_digest
 from receipts.match import main
-from symbols import adjoint, f, f_theta, f_z, lam, ode, t, theta, z, z_theta
 
 OTHER = dict(using=["eq-chain"], cases=(1, 2))
 
@@ -14,8 +15,11 @@ OTHER = dict(using=["eq-chain"], cases=(1, 2))
 def book(*receipts):
     """Equations, records and a lock that fit together."""
     records = [dict(r.record(), page="book/page") for r in receipts]
-    equations = [{"label": r.label, "number": "1", "page": "book/page", "tex": f"x_{{{r.label}}} = 0"} for r in receipts]
-    lock = {e["label"]: (tex_digest(e), check_digest(r)) for e, r in zip(equations, records)}
+    equations = [
+        {"label": r.label, "number": "1", "page": "book/page", "tex": f"x_{{{r.label}}} = 0"}
+        for r in receipts
+    ]
+    lock = {e["label"]: (tex_digest(e), check_digest(r)) for e, r in zip(equations, records, strict=True)}
     return equations, records, lock
 
 
@@ -38,12 +42,16 @@ def test_a_whole_book_has_no_problems(receipts):
 
 def test_an_equation_without_a_receipt_is_found(receipts):
     equations, records, lock = book(*receipts)
-    assert found(equations, [r for r in records if r["label"] != "eq-chain"], lock) == {"eq-chain": "has no receipt"}
+    assert found(equations, [r for r in records if r["label"] != "eq-chain"], lock) == {
+        "eq-chain": "has no receipt"
+    }
 
 
 def test_a_receipt_without_an_equation_is_found(receipts):
     equations, records, lock = book(*receipts)
-    assert "no equation" in found([e for e in equations if e["label"] != "eq-chain"], records, lock)["eq-chain"]
+    assert (
+        "no equation" in found([e for e in equations if e["label"] != "eq-chain"], records, lock)["eq-chain"]
+    )
 
 
 def test_two_receipts_for_one_equation_are_found(receipts):
@@ -76,7 +84,9 @@ def changed_checks():
     return {
         "another right side": check("eq-chain", d(f, theta), f_theta + f_z * z_theta),
         "another wrong version": check("eq-chain", d(f, theta), rhs, wrong={"no partial": f_z * z_theta}),
-        "an excuse": check("eq-chain", d(f, theta), rhs, wrong={"x": f_theta + f_z * z_theta}, still={"x": "the same"}),
+        "an excuse": check(
+            "eq-chain", d(f, theta), rhs, wrong={"x": f_theta + f_z * z_theta}, still={"x": "the same"}
+        ),
         "a definition": definition("eq-chain", dot(lam, t), lam),
     }
 
@@ -84,7 +94,9 @@ def changed_checks():
 def test_a_changed_check_is_stale(receipts):
     equations, _, lock = book(*receipts)
     for what, changed in changed_checks().items():
-        records = [dict((changed if r.label == "eq-chain" else r).record(), page="book/page") for r in receipts]
+        records = [
+            dict((changed if r.label == "eq-chain" else r).record(), page="book/page") for r in receipts
+        ]
         complaints = [text for _, label, text in problems(equations, records, lock) if label == "eq-chain"]
         assert any("is stale" in text for text in complaints), what
 
@@ -96,8 +108,12 @@ def test_running_a_check_again_is_no_change(receipts):
 
 
 def test_a_premise_stated_differently_is_found(receipts):
-    twisted = check("eq-twisted", dot(z_theta, t), 2 * (f_z * z_theta + f_theta),
-                    using=[premise("eq-ode", dot(z, t), 2 * f)])
+    twisted = check(
+        "eq-twisted",
+        dot(z_theta, t),
+        2 * (f_z * z_theta + f_theta),
+        using=[premise("eq-ode", dot(z, t), 2 * f)],
+    )
     assert "but that label's receipt says `dot(z) = f`" in found(*book(*receipts, twisted))["eq-twisted"]
 
 
@@ -126,13 +142,17 @@ def test_a_circle_of_premises_is_found(receipts):
 
 
 def test_more_than_a_third_definitions_is_found(receipts):
-    assert "more than a third" in found(*book(*receipts, definition("eq-mine", dot(lam, t), -lam * f_z)))["eq-mine"]
+    assert (
+        "more than a third"
+        in found(*book(*receipts, definition("eq-mine", dot(lam, t), -lam * f_z)))["eq-mine"]
+    )
 
 
 def test_a_name_defined_twice_is_found(receipts):
     again = definition("eq-again", dot(z, t), 2 * f)
-    assert "again; see eq-ode" in " ".join(text for _, label, text in problems(*book(*receipts, *receipts[1:], again))
-                                           if label == "eq-again")
+    assert "again; see eq-ode" in " ".join(
+        text for _, label, text in problems(*book(*receipts, *receipts[1:], again)) if label == "eq-again"
+    )
     elsewhere = definition("eq-again", dot(z, t), 2 * f, instance="a faster clock")
     complaints = [text for _, label, text in problems(*book(*receipts, elsewhere)) if label == "eq-again"]
     assert not [text for text in complaints if "again; see" in text]
@@ -140,7 +160,9 @@ def test_a_name_defined_twice_is_found(receipts):
 
 def test_numbers_without_premises_hang_in_the_air(receipts):
     wrong = {"limit": lambda c: 1.99**c, "power": lambda c: 2.0 ** (c + 1) + c**2}
-    sums = numeric("eq-sum", lambda c: 2.0**c, lambda c: float(sum([1] * 2**c)), rtol=1e-9, wrong=wrong, **OTHER)
+    sums = numeric(
+        "eq-sum", lambda c: 2.0**c, lambda c: float(sum([1] * 2**c)), rtol=1e-9, wrong=wrong, **OTHER
+    )
     equations, records, lock = book(*receipts, sums)
     assert found(equations, records, lock) == {}
     records[-1]["premises"] = []
@@ -152,15 +174,29 @@ def test_a_check_that_fails_or_has_no_teeth_is_found(receipts):
     equations, records, lock = book(*receipts)
     records[1]["state"], records[2]["refused"] = "undecided", 0
     complaints = found(equations, records, lock)
-    assert "does not hold (undecided)" in complaints["eq-chain"] and "without teeth" in complaints["eq-product"]
+    assert (
+        "does not hold (undecided)" in complaints["eq-chain"] and "without teeth" in complaints["eq-product"]
+    )
 
 
 def test_a_row_says_what_was_refused_and_what_it_follows_from(receipts):
     equations, records, _ = book(*receipts)
     last = entry(equations[-1], records[-1])
-    assert last["holds"] and last["refused"] == last["wrong_versions"] > 4 and last["follows_from"] == ["eq-ode"]
-    assert set(last) == {"label", "number", "page", "kind", "holds", "wrong_versions", "refused", "still_hold",
-                         "follows_from", "seconds"}
+    assert (
+        last["holds"] and last["refused"] == last["wrong_versions"] > 4 and last["follows_from"] == ["eq-ode"]
+    )
+    assert set(last) == {
+        "label",
+        "number",
+        "page",
+        "kind",
+        "holds",
+        "wrong_versions",
+        "refused",
+        "still_hold",
+        "follows_from",
+        "seconds",
+    }
 
 
 # -- the lock ------------------------------------------------------------------------------------

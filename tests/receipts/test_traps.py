@@ -4,13 +4,54 @@ import sys
 from fractions import Fraction
 
 import pytest
+from symbols import (
+    L,
+    L_z,
+    adjoint,
+    f,
+    f_theta,
+    f_z,
+    lam,
+    ode,
+    start,
+    t,
+    t0,
+    t1,
+    terminal,
+    theta,
+    z,
+    z_0,
+    z_theta,
+)
+
 from receipts import (
-    Refused, at, check, column, d, definition, dot, exercise, exp, expression, eye, function, integral, log, matrix,
-    partial, premise, row, scalar, trace, var, vector, verdict, zeros,
+    Refused,
+    at,
+    check,
+    column,
+    d,
+    definition,
+    dot,
+    exercise,
+    exp,
+    expression,
+    eye,
+    function,
+    integral,
+    log,
+    matrix,
+    partial,
+    premise,
+    row,
+    scalar,
+    trace,
+    var,
+    vector,
+    verdict,
+    zeros,
 )
 from receipts.decide import POSITIVE
 from receipts.tree import node
-from symbols import L, L_z, adjoint, f, f_theta, f_z, lam, ode, start, t, t0, t1, theta, z, z_0, z_theta
 
 a, b, s, x, t2 = var("a b s x t_2")
 c, x_0 = vector("c"), vector("x_0")
@@ -59,6 +100,23 @@ def test_a_multiplier_declared_without_theta_depends_on_it_by_its_equation():
     assert state(d(psi, theta), rhs, [lagrangian, adjoint]) == "undecided"
 
 
+def test_a_gradient_is_not_differentiated_with_its_multiplier_held_still():
+    """The Hessian needs dlambda/dtheta, which the adjoint equation brings in behind the gradient's back."""
+    lhs, rhs = at(d(L, theta), t, t1), integral(lam * f_theta, t, t0, t1)
+    collected = premise(
+        "eq-collected",
+        lhs,
+        at(L_z - lam, t, t1) * at(z_theta, t, t1)
+        + integral((dot(lam, t) + lam * f_z) * z_theta + lam * f_theta, t, t0, t1),
+    )
+    excuse = {"eq-collected *dz/dtheta*": "multiplied by zero"}
+    gradient = check("eq-gradient", lhs, rhs, using=[collected, adjoint, terminal], still=excuse)
+    hessian = integral(d((lam * f_theta).T, theta), t, t0, t1)
+    for known in (gradient, premise("eq-gradient", lhs, rhs)):
+        assert state(d(lhs.T, theta), hessian, [known]) == "undecided"
+        assert state(2 * lhs, 2 * rhs, [known]) == "holds"
+
+
 def test_the_start_of_a_trajectory_that_knows_its_starting_time():
     """z(t_0; t_0) = z_0 for every t_0 means dz/dt_0 = -f there, not 0; and z(t_0; t_2) is not z_0."""
     flow = function("z", t, theta, z_0, t0)
@@ -78,6 +136,19 @@ def test_a_rule_does_not_reach_a_function_of_other_arguments():
     assert state(at(other, t, t0), z_0, [start]) == "refused"
 
 
+def test_a_limit_inside_an_integrand_moves_with_the_limit():
+    """Where t_1 meets s, the t_1 in front of the other integral is s as well."""
+    front, back = t1 * integral(X, t, t0, s), integral(X, t, s, t1)
+    assert state(front + back, integral(t1 * X, t, t0, s) + integral(X, t, s, t1)) == "holds"
+    assert state(front - s * integral(X, t, t0, s), integral((t1 - s) * X, t, t0, s) + back - back) == "holds"
+    assert (
+        state(front - t1 * integral(X, t, t0, s) + back, back + integral((t1 - s) * X, t, t0, s)) == "refused"
+    )
+    inner = integral(exp(t1 - t) * X, t, t0, t1) - integral(exp(t1 - t) * X, t, s, t1)
+    assert state(inner, integral(exp(t1 - t) * X, t, t0, s)) != "refused"
+    assert state(inner, 2 * integral(exp(t1 - t) * X, t, t0, s)) != "holds"
+
+
 def test_an_integral_keeps_the_factor_in_front_when_it_has_the_name_of_its_variable():
     assert state(t * integral(X - 2 * c, t, t0, t1), t**2 * integral(2 * c - X, t, t0, t1)) == "refused"
 
@@ -92,7 +163,11 @@ def test_two_premises_for_one_quantity_are_refused():
 
 def test_premises_that_contradict_one_another_are_refused():
     constant = premise("eq-constant", z, z_0)
-    for using in ([ode, constant], [constant, ode], [start, premise("eq-s", at(z_theta, t, t0), matrix("S"))]):
+    for using in (
+        [ode, constant],
+        [constant, ode],
+        [start, premise("eq-s", at(z_theta, t, t0), matrix("S"))],
+    ):
         with pytest.raises(Refused, match="contradict"):
             verdict(dot(z, t), f, using=using)
         with pytest.raises(Refused, match="contradict"):
@@ -148,13 +223,32 @@ def test_functions_whose_names_run_together_are_told_apart():
 # -- equations that say nothing -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rhs", [
-    1 * (lam * z), lam * z + 0, (lam * z).T, (lam * z).T.T, z.T * lam.T, 2 * (lam * z) / 2, at(lam * z, t, t),
-    -(-(lam * z)), lam * z / 2 + lam * z / 2, 3 * (lam * z) - 2 * (lam * z), lam * z + 0 * a, 0 - lam * z,
-], ids=str)
+@pytest.mark.parametrize(
+    "rhs",
+    [
+        1 * (lam * z),
+        lam * z + 0,
+        (lam * z).T,
+        (lam * z).T.T,
+        z.T * lam.T,
+        2 * (lam * z) / 2,
+        at(lam * z, t, t),
+        0 - (-(lam * z)),
+        lam * z / 2 + lam * z / 2,
+        3 * (lam * z) - 2 * (lam * z),
+        lam * z + 0 * a,
+        0 - lam * z,
+    ],
+    ids=str,
+)
 def test_the_answer_on_both_sides_is_seen_through_trivial_rewriting(rhs):
     with pytest.raises(Refused, match="on both sides"):
         check("eq-test", lam * z, rhs)
+
+
+def test_limits_the_other_way_round_say_nothing():
+    with pytest.raises(Refused, match="on both sides"):
+        check("eq-test", integral(lam * f, t, t0, t1), -integral(lam * f, t, t1, t0))
 
 
 def test_a_name_for_a_formula_hides_nothing():
@@ -179,7 +273,14 @@ def test_taking_a_sum_apart_says_nothing():
 
 def test_two_different_sides_are_not_taken_for_one():
     A, B = matrix("A"), matrix("B")
-    for lhs, rhs in [(A * B, B * A), (A.T, A), (a * A, A), (at(z, t, t1), z), (lam * z, 2 * (lam * z)), (d(f, theta), partial(f, theta))]:
+    for lhs, rhs in [
+        (A * B, B * A),
+        (A.T, A),
+        (a * A, A),
+        (at(z, t, t1), z),
+        (lam * z, 2 * (lam * z)),
+        (d(f, theta), partial(f, theta)),
+    ]:
         assert state(lhs, rhs) == "refused"
         with pytest.raises(Refused, match="does not hold"):
             check("eq-test", lhs, rhs)
@@ -197,7 +298,13 @@ def test_an_excuse_names_what_it_excuses_and_says_why(still):
 
 def test_a_premise_that_may_be_dropped_is_never_excused():
     with pytest.raises(Refused, match="not refused: eq-adjoint dropped"):
-        check("eq-test", dot(z_theta, t), f_z * z_theta + f_theta, using=[ode, adjoint], still={"eq-adjoint*": "because"})
+        check(
+            "eq-test",
+            dot(z_theta, t),
+            f_z * z_theta + f_theta,
+            using=[ode, adjoint],
+            still={"eq-adjoint*": "because"},
+        )
 
 
 def test_a_right_side_that_may_be_anything_is_never_excused():
@@ -214,9 +321,17 @@ def test_more_excuses_than_refusals_are_refused():
 
 def test_an_undecided_version_is_not_excused():
     half = Fraction(1, 2)
-    nested = (5 + 2 * node(6) ** half) ** half - node(2) ** half - node(3) ** half  # 0, which SymPy does not see
+    nested = (
+        (5 + 2 * node(6) ** half) ** half - node(2) ** half - node(3) ** half
+    )  # 0, which SymPy does not see
     with pytest.raises(Refused, match="no wrong version does: nested"):
-        check("eq-test", a * (b + x), a * b + a * x, wrong={"nested": a * b + a * x + nested}, still={"nested": "because"})
+        check(
+            "eq-test",
+            a * (b + x),
+            a * b + a * x,
+            wrong={"nested": a * b + a * x + nested},
+            still={"nested": "because"},
+        )
 
 
 # -- roots, powers and divisions ------------------------------------------------------------------
@@ -227,6 +342,7 @@ def test_a_root_of_a_square_holds_for_positive_quantities_and_says_so():
     for lhs, rhs in (((x**2) ** half, x), (log(a * b), log(a) + log(b)), (log(a / b), log(a) - log(b))):
         assert verdict(lhs, rhs).record()["message"] == POSITIVE
     assert state((x**2) ** half, -x) == "refused"
+    assert state(log(-x), log(x)) == "refused"
     assert verdict(exp(a) * exp(b), exp(a + b)).record()["message"] == ""
 
 

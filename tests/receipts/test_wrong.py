@@ -1,8 +1,9 @@
 """The wrong versions that a check makes itself: every kind of edit occurs, and none is the equation again."""
 
+from symbols import L, adjoint, f, f_theta, f_z, lam, ode, t, t0, t1, theta, z, z_0, z_theta
+
 from receipts import at, check, d, dot, integral, partial, zeros
 from receipts.wrong import versions
-from symbols import L, adjoint, f, f_theta, f_z, lam, ode, t, t0, t1, theta, z, z_0, z_theta
 
 TREE = f_z.T.T * d(f, theta) * d(f, theta).T - f_z * f_z + (f_z.T + f_theta) * f_z
 
@@ -10,13 +11,21 @@ TREE = f_z.T.T * d(f, theta) * d(f, theta).T - f_z * f_z + (f_z.T + f_theta) * f
 def test_every_kind_of_edit_occurs():
     actions = {v.action for v in versions(f_z * d(f, theta) - f_theta + f_z.T * (f_theta + f_theta.T * f_z))}
     assert actions == {
-        "sign flipped", "dropped", "doubled", "transposed", "not transposed",
-        "total derivative in the place of the partial", "partial derivative in the place of the total",
+        "sign flipped",
+        "dropped",
+        "doubled",
+        "transposed",
+        "not transposed",
+        "total derivative in the place of the partial",
+        "partial derivative in the place of the total",
     }
 
 
 def test_each_term_is_edited_also_inside_a_product_and_an_integral():
-    texts = [v.text for v in versions(at(lam, t, t1) + integral((dot(lam, t) + lam * f_z) * z_theta, t, t0, t1) * f_z)]
+    texts = [
+        v.text
+        for v in versions(at(lam, t, t1) + integral((dot(lam, t) + lam * f_z) * z_theta, t, t0, t1) * f_z)
+    ]
     for term in ("lambda(t_1)", "dot(lambda)", "lambda f_z"):
         assert {f"sign flipped: {term}", f"dropped: {term}", f"doubled: {term}"} <= set(texts)
     assert "transposed: f_z" in texts and "transposed: dz/dtheta" in texts
@@ -36,8 +45,12 @@ def test_a_symmetric_matrix_is_not_transposed():
 def test_a_premise_is_dropped_and_edited():
     record = check("eq-test", d(lam * z_theta, t), lam * f_theta, using=[ode, adjoint]).record()
     names = {trial["name"] for trial in record["trials"] if trial["where"] == "eq-adjoint"}
-    assert names == {"eq-adjoint dropped", "eq-adjoint sign flipped: lambda f_z", "eq-adjoint doubled: lambda f_z",
-                     "eq-adjoint transposed: f_z"}
+    assert names == {
+        "eq-adjoint dropped",
+        "eq-adjoint sign flipped: lambda f_z",
+        "eq-adjoint doubled: lambda f_z",
+        "eq-adjoint transposed: f_z",
+    }
 
 
 def test_zero_has_no_terms_to_get_wrong():
