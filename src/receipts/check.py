@@ -6,6 +6,7 @@ import time
 
 from receipts.decide import Verdict, decide
 from receipts.depends import left_out
+from receipts.ledger import digest
 from receipts.premises import Premise, arrange, overlaps, uses
 from receipts.receipt import Receipt, Refused
 from receipts.same import signless
@@ -61,6 +62,7 @@ def _checked(label, lhs, rhs, using, wrong, still, scalar):
     began = time.perf_counter()
     statement = Statement(label, lhs, rhs, using)
     receipt = Receipt(label, "symbolic", statement=statement)
+    receipt.source = digest(repr([(name, _written(v)) for name, v in wrong.items()])) if wrong else ""
     statement.refuse_empty(scalar)
     statement.refuse_contradiction()
     verdict = statement.decide()
@@ -77,7 +79,7 @@ def _checked(label, lhs, rhs, using, wrong, still, scalar):
 
 
 def verdict(lhs, rhs, using=()):
-    """Say whether ``lhs = rhs`` holds, without a label, without raising. For trying things out."""
+    """Say whether ``lhs = rhs`` holds, without a label. For trying things out: a refusal raises nothing."""
     statement = Statement("", lhs, rhs, using)
     statement.refuse_contradiction()
     receipt = Receipt("", "trial", statement=statement)
@@ -104,6 +106,13 @@ def _premise(x):
             f"{p.label}: the left side `{p.lhs.text()}` names no quantity, so it would replace any number"
         )
     return p
+
+
+def _written(version):
+    """What a named wrong version says: a changed one makes the receipt stale."""
+    if isinstance(version, list):
+        return [_premise(p).digest() for p in version]
+    return [node(side).key for side in (version if isinstance(version, tuple) else [version])]
 
 
 def _reason(still, where, name):

@@ -3,6 +3,9 @@
 *Not zero* is certified by a witness: every opaque quantity gets a rational value made from its name,
 and the exact result is not 0. *Zero* is certified by SymPy's ``expand`` and, for quotients,
 ``together``. A ``simplify`` that gives up proves nothing, and is not used.
+
+Integrals of opaque functions are not computed. One of their limits runs: where it meets another
+the integral is empty, and its derivative is the integrand. Both must agree.
 """
 
 import hashlib

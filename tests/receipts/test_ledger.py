@@ -101,6 +101,15 @@ def test_a_changed_check_is_stale(receipts):
         assert any("is stale" in text for text in complaints), what
 
 
+def test_a_named_wrong_version_that_changes_under_its_name_is_stale():
+    rhs = f_z * z_theta + f_theta
+    digests = {
+        check_digest(check("eq-chain", d(f, theta), rhs, wrong={"slip": slip}).record())
+        for slip in (f_z * z_theta, f_theta, (f, 2 * f), 3 * f_theta)
+    }
+    assert len(digests) == 4
+
+
 def test_running_a_check_again_is_no_change(receipts):
     _, records, _ = book(*receipts)
     again = dict(records[1], seconds=99, witness=None)
