@@ -15,6 +15,7 @@ from receipts.wrong import versions
 
 SECONDS = 20  # for one decision; a chapter's check should take well under one
 SEARCH_SECONDS = 8  # for the one change that would make a refused equation hold
+LIKELY = ("sign flipped", "not transposed", "transposed", "doubled", "dropped")  # slips, likely ones first
 
 
 def check(label, lhs, rhs, using=(), wrong=None, still=None, scalar=None):
@@ -105,6 +106,7 @@ def _premise(x):
         raise ValueError(
             f"{p.label}: the left side `{p.lhs.text()}` names no quantity, so it would replace any number"
         )
+    p.checked = isinstance(x, Receipt) and x.kind == "symbolic"
     return p
 
 
@@ -237,15 +239,27 @@ class Statement:
             yield v, [*self.using[:i], self.using[i].with_rhs(v.tree), *self.using[i + 1 :]]
 
     def one_change(self):
-        """Single edits that would make the equation hold, the right side first."""
-        began, found = time.perf_counter(), []
-        trials = [("right side", v, {"rhs": v.tree}) for v in versions(self.rhs)]
-        trials += [("left side", v, {"lhs": v.tree}) for v in versions(self.lhs)]
+        """Single edits that would make the equation hold, likely slips first.
+
+        In the right side and in premises that are stated here; in the left side only when those
+        have none. A premise with a check of its own is right, and a side is never dropped whole.
+        """
+        deadline = time.perf_counter() + SEARCH_SECONDS
+        trials = [("right side", self.rhs, v, {"rhs": v.tree}) for v in versions(self.rhs)]
         for i, p in enumerate(self.using):
-            trials += [(p.label, v, {"using": changed}) for v, changed in self.premise_versions(i)]
-        for where, version, change in trials:
-            if (found and where != found[0][0]) or time.perf_counter() - began > SEARCH_SECONDS:
+            if not p.checked:
+                trials += [(p.label, p.rhs, v, {"using": u}) for v, u in self.premise_versions(i)]
+        left = [("left side", self.lhs, v, {"lhs": v.tree}) for v in versions(self.lhs)]
+        found = self._mended_by(trials, deadline) or self._mended_by(left, deadline)
+        return sorted(found, key=lambda x: LIKELY.index(x[1].action) if x[1].action in LIKELY else len(LIKELY))
+
+    def _mended_by(self, trials, deadline):
+        found = []
+        for where, whole, version, change in trials:
+            if time.perf_counter() > deadline:
                 break
+            if version.action == "dropped" and not isinstance(whole, Add):
+                continue
             try:
                 if self.decide(**change).state == "holds":
                     found.append((where, version))

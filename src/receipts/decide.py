@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import sympy as sp
 
 from receipts.depends import silent
-from receipts.jets import outer_jets
+from receipts.jets import outer_jets, short_name
 from receipts.premises import apply_rules
 
 SEEDS = (0, 1, 2)
@@ -69,9 +69,9 @@ def time_limit(seconds):
 
 
 def rational(name, seed):
-    """A rational number that belongs to a name: reproducible, and positive."""
+    """A rational number that belongs to a name: reproducible, positive, and small, for exponentials."""
     h = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big")
-    return sp.Rational(h % 89 + 3, (5, 7, 11, 13, 17, 19)[h // 89 % 6])
+    return sp.Rational(h % 37 + 2, (11, 13, 17, 19, 23)[h // 37 % 5])
 
 
 def decide(residual, rules, seconds=20):
@@ -201,7 +201,7 @@ def _witness(entries, values, seed):
     """The first entry that is not 0, with the values that show it, or None."""
     for i, (value, e) in enumerate(zip(values, entries, strict=True)):
         if value is not None and value != 0:
-            at = {str(x): str(rational(str(x), seed)) for x in sorted(_unknowns(e), key=str)[:40]}
+            at = {short_name(x): str(rational(str(x), seed)) for x in sorted(_unknowns(e), key=str)[:40]}
             return {
                 "entry": i,
                 "value": str(value),

@@ -7,7 +7,7 @@ from receipts.receipt import Receipt
 from receipts.same import signless
 
 
-def feedback(answer, key):
+def feedback(answer, key, also=()):
     """Compare a reader's answer with the key, and name a known mistake.
 
     Parameters
@@ -17,12 +17,14 @@ def feedback(answer, key):
     key : Receipt or Numbers
         From ``exercise`` or ``check``: the answer is compared by witness with the right side and
         with each of its wrong versions. From ``numbers``: with those and their known mistakes.
+    also : sequence of Receipt or Premise
+        Equations that an answer may use besides those of the key.
     """
     if answer is ... or (isinstance(answer, (tuple, list)) and any(a is ... for a in answer)):
         return Receipt("", "feedback").say("open", "Not answered yet.").show()
     if isinstance(key, Numbers):
         return Receipt("", "feedback").say(*key.compare(answer)).show()
-    return _compare_side(answer, key)
+    return _compare_side(answer, key, also)
 
 
 class Numbers:
@@ -41,6 +43,8 @@ class Numbers:
         good = self._close(answer, self.right)
         if good.all():
             return "holds", "Right."
+        if good.size > 1 and self._close(np.sort(answer), np.sort(self.right)).all():
+            return "refused", "Not yet: these are the numbers, in another order."
         for slip, wrong in self.mistakes.items():
             if self._close(answer, np.atleast_1d(wrong).astype(float)).all():
                 return "refused", f"Not yet: {slip}."
@@ -57,10 +61,11 @@ def numbers(*right, mistakes=None, rtol=1e-3):
     return Numbers(right, mistakes or {}, rtol)
 
 
-def _compare_side(answer, receipt):
+def _compare_side(answer, receipt, also):
     out = Receipt(receipt.label, "feedback")
     try:
-        statement = Statement(receipt.label, receipt.statement.lhs, answer, receipt.statement.using)
+        using = [*receipt.statement.using, *also]
+        statement = Statement(receipt.label, receipt.statement.lhs, answer, using)
     except ValueError as error:
         return out.say("refused", f"The shapes do not fit: {error}").show()
     except TypeError as error:

@@ -50,6 +50,18 @@ def jet(base, orders, slots):
     return type(label + wrt, (Jet,), {"base": base, "orders": orders, "slots": slots, "nargs": len(slots)})
 
 
+def short_name(atom):
+    """A name to read: ``f1_z2(t_1)``, the derivative of component 1 of f in component 2 of z, at t_1.
+
+    Arguments that are those of the declaration are left out.
+    """
+    if not isinstance(atom, Jet):
+        return str(atom)
+    name = atom.__class__.__name__.replace("[", "").replace("]", "").replace(".", "_")
+    moved = {str(a) for x, s in zip(atom.args, atom.slots, strict=True) for a in x.free_symbols - s.free_symbols}
+    return f"{name}({', '.join(sorted(moved))})" if moved else name
+
+
 def _plain(slot):
     return slot.__class__.__name__ if isinstance(slot, Jet) else str(slot)
 

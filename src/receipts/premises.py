@@ -29,6 +29,7 @@ class Premise:
 
     def __init__(self, label, lhs, rhs, instance="", under=None):
         self.label, self.instance, self.under = label, instance, under
+        self.checked = False  # has a check of its own, in sight of the one that uses it
         self.lhs, self.rhs = node(lhs), node(rhs)
         if self.lhs.shape != self.rhs.shape:
             raise ValueError(f"{label}: the sides have shapes {self.lhs.shape} and {self.rhs.shape}")

@@ -66,10 +66,14 @@ class Receipt:
         return self
 
     def known_mistake(self, fingerprint):
-        """The wrong versions that are off by the same; those of the right side before those of premises."""
+        """The wrong versions that are off by the same: the author's names before those made here, and
+        the right side before the premises."""
         same = self._fingerprints.get(fingerprint, [])
-        own = [name for where, name in same if where in ("right side", "named")]
-        return " or ".join((own or [name for _, name in same])[:2])
+        for wanted in ("named", "right side"):
+            own = [name for where, name in same if where == wanted]
+            if own:
+                return " or ".join(own[:2])
+        return " or ".join(name for _, name in same[:2])
 
     def close(self):
         """Show it; raise Refused unless it holds and every wrong version was refused."""
@@ -204,22 +208,23 @@ def _open(record):
 
 def headline(record):
     """The verdict in one line: a word first, then a count; never a colour alone."""
-    state, kind = record["state"], record["kind"]
+    state, kind, name = record["state"], record["kind"], record["label"]
     if kind == "feedback":
         return {"holds": "\u2713 ", "open": "\u25cb "}.get(state, "\u2717 ") + record["message"]
     if state == "holds":
         if kind in ("definition", "given"):
-            return {"definition": "\u225d Definition", "given": "\u2020 Cited theorem"}[kind]
+            return f"\u225d {name}: a definition" if kind == "definition" else f"\u2020 {name}: a cited theorem"
         if kind == "trial":
             return "\u2713 Holds"
-        line = f"\u2713 Holds: {record['refused']} wrong versions refused"
+        line = f"\u2713 {name} holds: {record['refused']} wrong versions refused"
         count = len(record["still_hold"])
         return line + (f", {count} that rightly still hold" if count else "")
-    return {
-        "refused": "\u2717 Refused",
-        "undecided": "? Undecided, which counts as refused",
-        "toothless": "\u2717 The check has no teeth",
+    words = {
+        "refused": "\u2717 {} is refused",
+        "undecided": "? {} is undecided, which counts as refused",
+        "toothless": "\u2717 {} has a check without teeth",
     }[state]
+    return words.format(name) if name else words.replace("{} is r", "R").replace("{} is u", "U")
 
 
 def particulars(record):
@@ -265,7 +270,10 @@ def particulars(record):
 
 
 def _off(trial):
-    return f"; off by {trial['value']}" if trial["value"] else ""
+    value = trial["value"]
+    if not value:
+        return ""
+    return f"; {value}" if value.startswith("violated") else f"; off by {value}"
 
 
 OUTCOME = {"refused": "Refused", "holds": "Not refused", "undecided": "Undecided"}

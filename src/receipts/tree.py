@@ -217,7 +217,18 @@ class Mul(Node):
         return out
 
     def print(self, tex):
-        return (r"\, " if tex else " ").join(c.inner(tex, (Add, Neg, Mul)) for c in self.children)
+        below = [c.children[0] for c in self.children if isinstance(c, Power) and c.data[0] == -1]
+        above = [c for c in self.children if not (isinstance(c, Power) and c.data[0] == -1)]
+        if below and tex:
+            return rf"\frac{{{self._row(above, tex)}}}{{{self._row(below, tex)}}}"
+        over = "".join(f"/{c.inner(tex, (Add, Neg, Mul))}" for c in below)
+        return self._row(above, tex) + over
+
+    @staticmethod
+    def _row(factors, tex):
+        if len(factors) == 1:
+            return factors[0].inner(tex, Neg)
+        return (r"\, " if tex else " ").join(c.inner(tex, (Add, Neg, Mul)) for c in factors) or "1"
 
 
 class Power(Node):
@@ -227,8 +238,10 @@ class Power(Node):
         return sp.Matrix([[values[0][0, 0] ** self.data[0]]])
 
     def print(self, tex):
-        x = self.children[0].inner(tex, (Add, Neg, Mul, Power, Dot, Total))
-        return f"{x}^{{{sp.latex(self.data[0])}}}" if tex else f"{x}^({self.data[0]})"
+        x, n = self.children[0].inner(tex, (Add, Neg, Mul, Power, Dot, Total)), self.data[0]
+        if tex:
+            return f"{x}^{{{sp.latex(n)}}}"
+        return f"{x}^{n}" if n.is_Integer and n > 0 else f"{x}^({n})"
 
 
 class Transpose(Node):

@@ -269,3 +269,37 @@ def test_what_a_cell_writes_is_ordinary_sympy():
     assert isinstance((A * z).sympy, sp.MatrixBase)
     assert (lam * z).sympy == (lam.sympy * z.sympy)[0]
     assert eye().sympy == sp.eye(2)
+
+
+def collected():
+    """The gradient for any lambda, with its own check."""
+    rhs = at(L_z - lam, t, t1) * at(z_theta, t, t1)
+    rhs = rhs + integral((dot(lam, t) + lam * f_z) * z_theta + lam * f_theta, t, t0, t1)
+    return check("eq-collected", at(d(L, theta), t, t1), rhs, using=[ode, start], still=START)
+
+
+@pytest.mark.parametrize(
+    ("slip", "named"),
+    [
+        (lambda: lam * f_z, r"sign flipped: lambda f_z \(eq-adjoint\)"),
+        (lambda: -lam * f_z.T, r"not transposed: f_z \(eq-adjoint\)"),
+    ],
+)
+def test_a_slip_in_a_definition_is_named_there_and_not_in_a_checked_premise(slip, named):
+    using = [collected(), premise("eq-adjoint", dot(lam, t), slip()), terminal]
+    with pytest.raises(Refused, match=f"One change would make it hold: {named}$"):
+        check("eq-gradient", at(d(L, theta), t, t1), integral(lam * f_theta, t, t0, t1), using=using)
+
+
+def test_a_whole_side_is_never_proposed_to_be_dropped():
+    v = function("v", t)
+    tangent = premise("eq-tangent", dot(v, t), -f_z * v)
+    changes = verdict(d(lam * v, t), 0 * t, using=[adjoint, tangent]).record()["changes"]
+    assert changes and all(c["action"] != "dropped" for c in changes)
+
+
+def test_a_witness_is_short_enough_to_read():
+    witness = verdict(d(f, theta), f_z.T * z_theta + f_theta).record()["witness"]
+    assert set(witness["at"]) == {"f1_z2", "f2_z1", "z2_theta_1"}
+    moved = verdict(at(lam, t, t1), 0 * lam).record()["witness"]["at"]
+    assert set(moved) == {"lambda1(t_1)"}

@@ -3,11 +3,14 @@
 import pytest
 from symbols import adjoint, f, f_theta, f_z, lam, ode, start, t, t0, t1, theta, z, z_0, z_theta
 
-from receipts import at, d, dot, exercise, feedback, integral, numbers, zeros
+from receipts import at, d, dot, exercise, feedback, function, integral, numbers, premise, zeros
 
 KEY = exercise(
     dot(z_theta, t), f_z * z_theta + f_theta, using=[ode], wrong={"the row form": z_theta * f_z + f_theta}
 )
+
+
+F_own = function("F", t, theta, z_0)  # a residual with a name of its own
 
 
 def said(answer, key=KEY):
@@ -121,3 +124,21 @@ def test_numbers_are_compared_one_by_one(answer, state, message):
 def test_a_small_number_is_not_zero():
     assert said(0, numbers(1e-5))[0] == "refused"
     assert said(1e-4, numbers(0))[0] == "holds"
+
+
+def test_the_right_numbers_in_another_order_are_told_so():
+    key = numbers(1, 2, 3)
+    assert "another order" in feedback((3, 2, 1), key).message
+
+
+def test_the_authors_name_of_a_mistake_comes_first():
+    key = exercise(d(f, theta), f_z * z_theta + f_theta, wrong={"the printed one": f_z * z_theta - f_theta})
+    assert "(the printed one)" in feedback(f_z * z_theta - f_theta, key).message
+
+
+def test_an_answer_may_use_more_equations_than_the_key():
+    residual = premise("eq-residual", F_own, dot(z, t) - f)
+    key = exercise(d(lam * F_own, t), dot(lam, t) * F_own + lam * dot(F_own, t))
+    answer = dot(lam, t) * (dot(z, t) - f) + lam * dot(F_own, t)
+    assert feedback(answer, key).state == "refused"
+    assert feedback(answer, key, also=[residual]).state == "holds"
