@@ -10,12 +10,13 @@ from pathlib import Path
 
 from derivation_map import nested_list, svg
 from docutils import nodes
-from receipts.ledger import dump, entry, problems, read_lock
-from receipts.receipt import OUTCOME
 from sphinx.environment.collectors import EnvironmentCollector
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+
+from receipts.ledger import dump, entry, problems, read_lock
+from receipts.receipt import OUTCOME
 
 LEDGER_PAGE = "book/appendix/ledger"
 LOCK = "book/receipts.lock"
@@ -95,7 +96,8 @@ def status(record):
     if record["state"] != "holds":
         return "\u2717", record["state"]
     return {"definition": ("\u225d", "definition"), "given": ("\u2020", "cited")}.get(
-        record["kind"], ("\u2713", "checked"))
+        record["kind"], ("\u2713", "checked")
+    )
 
 
 class Badges(SphinxPostTransform):
@@ -118,10 +120,15 @@ class Badges(SphinxPostTransform):
 def _badge(label, record, uri):
     symbol, word = status(record)
     detail = f"{record['refused']} wrong versions refused" if record and record["refused"] else word
-    return nodes.raw("", (
-        f'<p class="eq-badge eq-badge-{escape(word.replace(" ", "-"))}">'
-        f'<a href="{escape(uri)}#row-{label}" title="{escape(detail)}; see the ledger">'
-        f'<span aria-hidden="true">{symbol}</span> {word}</a></p>'), format="html")
+    return nodes.raw(
+        "",
+        (
+            f'<p class="eq-badge eq-badge-{escape(word.replace(" ", "-"))}">'
+            f'<a href="{escape(uri)}#row-{label}" title="{escape(detail)}; see the ledger">'
+            f'<span aria-hidden="true">{symbol}</span> {word}</a></p>'
+        ),
+        format="html",
+    )
 
 
 class LedgerTable(nodes.General, nodes.Element):
@@ -146,41 +153,66 @@ class FillLedger(SphinxPostTransform):
         by_label = {r["label"]: r for r in records}
         known = [(e, by_label[e["label"]]) for e in equations if e["label"] in by_label]
         graph = {e["label"]: [p["label"] for p in r["premises"]] for e, r in known}
-        info = {e["label"]: {"number": e["number"], "kind": r["kind"], "holds": r["state"] == "holds",
-                             "uri": self.app.builder.get_relative_uri(self.env.docname, e["page"])
-                             + "#equation-" + e["label"]} for e, r in known}
-        chapters = {p: [e["label"] for e, _ in known if e["page"] == p] for p in dict.fromkeys(e["page"] for e, _ in known)}
+        info = {
+            e["label"]: {
+                "number": e["number"],
+                "kind": r["kind"],
+                "holds": r["state"] == "holds",
+                "uri": self.app.builder.get_relative_uri(self.env.docname, e["page"])
+                + "#equation-"
+                + e["label"],
+            }
+            for e, r in known
+        }
+        chapters = {
+            p: [e["label"] for e, _ in known if e["page"] == p]
+            for p in dict.fromkeys(e["page"] for e, _ in known)
+        }
         titles = {p: self.env.titles[p].astext() for p in chapters}
-        parts = [_totals(known), "<h2 id='map-of-all'>The map of all</h2>",
-                 _map(graph, info, "all chapters", [(titles[p], chapters[p]) for p in chapters])]
+        parts = [
+            _totals(known),
+            "<h2 id='map-of-all'>The map of all</h2>",
+            _map(graph, info, "all chapters", [(titles[p], chapters[p]) for p in chapters]),
+        ]
         for page, labels in chapters.items():
-            elsewhere = list(dict.fromkeys(p for x in labels for p in graph[x] if p in info and p not in labels))
+            elsewhere = list(
+                dict.fromkeys(p for x in labels for p in graph[x] if p in info and p not in labels)
+            )
             bands = [("from other chapters", elsewhere)] * bool(elsewhere) + [("", labels)]
             own = [(e, r) for e, r in known if e["page"] == page]
-            parts += [f"<h2 id='{page.split('/')[-1]}'>{escape(titles[page])}</h2>",
-                      _map(graph, info, titles[page], bands), _table(own, info)]
+            parts += [
+                f"<h2 id='{page.split('/')[-1]}'>{escape(titles[page])}</h2>",
+                _map(graph, info, titles[page], bands),
+                _table(own, info),
+            ]
         return "\n".join(parts)
 
 
 def _totals(known):
     checked = [r for _, r in known if r["kind"] not in ("definition", "given")]
     refused = sum(r["refused"] for _, r in known)
-    return (f"<p class='ledger-totals'><b>{len(known)}</b> equations: <b>{len(checked)}</b> checked, "
-            f"{len(known) - len(checked)} definitions and cited theorems; <b>{refused}</b> wrong versions refused. "
-            "The data of this page: <a href='../../ledger.json'>ledger.json</a>.</p>")
+    return (
+        f"<p class='ledger-totals'><b>{len(known)}</b> equations: <b>{len(checked)}</b> checked, "
+        f"{len(known) - len(checked)} definitions and cited theorems; <b>{refused}</b> wrong versions refused. "
+        "The data of this page: <a href='../../ledger.json'>ledger.json</a>.</p>"
+    )
 
 
 def _map(graph, info, title, bands):
     own = [x for _, labels in bands[-1:] for x in labels] if bands[-1][0] == "" else list(graph)
     inside = {x for _, labels in bands for x in labels}
     shown = {x: [p for p in graph[x] if p in inside] if x in own else [] for x in inside}
-    return (f"<figure class='derivation-map'>{svg(shown, info, f'Derivation map of {title}', bands)}</figure>"
-            f"<details class='derivation-list'><summary>The same map as a list</summary>"
-            f"{nested_list(graph, info, own)}</details>")
+    return (
+        f"<figure class='derivation-map'>{svg(shown, info, f'Derivation map of {title}', bands)}</figure>"
+        f"<details class='derivation-list'><summary>The same map as a list</summary>"
+        f"{nested_list(graph, info, own)}</details>"
+    )
 
 
 def _table(known, info):
-    head = "".join(f"<th scope='col'>{h}</th>" for h in ("Equation", "Kind", "Verdict", "Refused", "Rests on", "Seconds"))
+    head = "".join(
+        f"<th scope='col'>{h}</th>" for h in ("Equation", "Kind", "Verdict", "Refused", "Rests on", "Seconds")
+    )
     rows = "".join(_row(e, r, info) for e, r in known)
     return f"<div class='ledger-scroll'><table class='ledger'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
@@ -191,9 +223,17 @@ def _row(e, r, info):
     symbol, word = status(r)
     must = sum(not t["still"] for t in r["trials"])
     count = f"{r['refused']} of {must}" if must else "\u2013"
-    cells = (("Equation", link), ("Kind", r["kind"]), ("Verdict", f"{symbol} {word}"), ("Refused", count + _details(r)),
-             ("Rests on", rests), ("Seconds", f"{r['seconds']:.2f}"))
-    return f"<tr id='row-{e['label']}'>" + "".join(f"<td data-label='{h}'>{c}</td>" for h, c in cells) + "</tr>"
+    cells = (
+        ("Equation", link),
+        ("Kind", r["kind"]),
+        ("Verdict", f"{symbol} {word}"),
+        ("Refused", count + _details(r)),
+        ("Rests on", rests),
+        ("Seconds", f"{r['seconds']:.2f}"),
+    )
+    return (
+        f"<tr id='row-{e['label']}'>" + "".join(f"<td data-label='{h}'>{c}</td>" for h, c in cells) + "</tr>"
+    )
 
 
 def _details(r):
@@ -201,7 +241,9 @@ def _details(r):
         return ""
     lines = "".join(
         f"<li>{'Rightly still holds' if t['still'] else OUTCOME[t['state']]}: {escape(t['name'])}"
-        f"{'. ' + escape(t['still']) if t['still'] else ''}</li>" for t in r["trials"])
+        f"{'. ' + escape(t['still']) if t['still'] else ''}</li>"
+        for t in r["trials"]
+    )
     return f"<details><summary>which</summary><ul>{lines}</ul></details>"
 
 

@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 # Where `make serve` serves the site, while _config.yml names no address of it.
 LOCAL_ADDRESS = "http://localhost:8000/"
 
-INSTALL = '''\
+INSTALL = """\
 # Installs the packages of the book, once. Skipped where they are there already.
 import importlib.util
 
 WHEEL = "{wheel}"{remark}
 if importlib.util.find_spec("adjode") is None:
     %pip install --quiet "checked-adjoint[notebook] @ {{WHEEL}}"
-    importlib.invalidate_caches()'''
+    importlib.invalidate_caches()"""
 
 REMARK = "  # served by `make serve`; a file:// address works too"
 

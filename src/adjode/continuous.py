@@ -97,9 +97,7 @@ def adjoint_quadrature(
         integrand = lambda t: pull(t, z(t), piece.dense(t))[2]
         (low, high), sign = sorted(piece.ts[[0, -1]]), np.sign(piece.ts[0] - piece.ts[-1])
         rule = {"quadrature": "gk15", "norm": "max", "points": trajectory.ts[m + 1 : n]}
-        total, _, info = quad_vec(
-            integrand, low, high, atol * scale, rtol, full_output=True, **rule
-        )
+        total, _, info = quad_vec(integrand, low, high, atol * scale, rtol, full_output=True, **rule)
         if not info.success:
             raise GradientError(f"the integral of lambda f_theta failed: {info.message}")
         return piece.zs, theta_bar + sign * total, piece, info.neval

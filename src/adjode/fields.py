@@ -28,10 +28,7 @@ def mlp(sizes: Sequence[int], *, seed: int, scale: float = 1.0) -> tuple[Callabl
     if len(sizes) < 2 or sizes[0] != sizes[-1]:
         raise ValueError(f"`sizes` must begin and end with the size of the state; got {sizes}")
     rng = np.random.default_rng(seed)
-    theta = [
-        (rng.normal(0.0, scale / np.sqrt(m), (m, n)), np.zeros(n))
-        for m, n in itertools.pairwise(sizes)
-    ]
+    theta = [(rng.normal(0.0, scale / np.sqrt(m), (m, n)), np.zeros(n)) for m, n in itertools.pairwise(sizes)]
 
     def f(t, z, theta):
         for w, b in theta[:-1]:

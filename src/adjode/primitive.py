@@ -97,9 +97,7 @@ def _states_pullback(argnums, zs, args, kwargs) -> Callable:
         if not any(isbox(x) for x in (z0, ts, theta, zs_bar)):
             rows = adjoint_rows(z0, ts, theta, call, zs_bar)
         else:
-            again = lambda z0, ts, theta: traced_states(
-                call.f, z0, ts, theta, call.unflatten, **call.options
-            )
+            again = lambda z0, ts, theta: traced_states(call.f, z0, ts, theta, call.unflatten, **call.options)
             rows = pullback(again, z0, ts, theta)[1](zs_bar)
         return [rows[i] for i in argnums]
 

@@ -11,11 +11,18 @@ from receipts.premises import Premise, arrange, overlaps, uses
 from receipts.receipt import Receipt, Refused
 from receipts.same import signless
 from receipts.tree import Add, Leaf, Number, node, walk
-from receipts.wrong import versions
+from receipts.wrong import swaps, versions
 
 SECONDS = 20  # for one decision; a chapter's check should take well under one
 SEARCH_SECONDS = 8  # for the one change that would make a refused equation hold
-LIKELY = ("sign flipped", "not transposed", "transposed", "doubled", "dropped")  # slips, likely ones first
+LIKELY = (
+    "sign flipped",
+    "not transposed",
+    "transposed",
+    "factors swapped",
+    "doubled",
+    "dropped",
+)  # slips, likely ones first
 
 
 def check(label, lhs, rhs, using=(), wrong=None, still=None, scalar=None):
@@ -245,13 +252,17 @@ class Statement:
         have none. A premise with a check of its own is right, and a side is never dropped whole.
         """
         deadline = time.perf_counter() + SEARCH_SECONDS
-        trials = [("right side", self.rhs, v, {"rhs": v.tree}) for v in versions(self.rhs)]
+        trials = [
+            ("right side", self.rhs, v, {"rhs": v.tree}) for v in (*versions(self.rhs), *swaps(self.rhs))
+        ]
         for i, p in enumerate(self.using):
             if not p.checked:
                 trials += [(p.label, p.rhs, v, {"using": u}) for v, u in self.premise_versions(i)]
         left = [("left side", self.lhs, v, {"lhs": v.tree}) for v in versions(self.lhs)]
         found = self._mended_by(trials, deadline) or self._mended_by(left, deadline)
-        return sorted(found, key=lambda x: LIKELY.index(x[1].action) if x[1].action in LIKELY else len(LIKELY))
+        return sorted(
+            found, key=lambda x: LIKELY.index(x[1].action) if x[1].action in LIKELY else len(LIKELY)
+        )
 
     def _mended_by(self, trials, deadline):
         found = []

@@ -31,8 +31,8 @@ class Jet(sp.Function):
 
     def _latex(self, printer, exp=None):
         name, component = self.base
-        index = "".join(str(i + 1) for i in component)
-        tex = latex_name(name) + (f"^{{{index}}}" if index else "")
+        index = ",".join(str(i + 1) for i in component)
+        tex = latex_name(f"{name}_{index}" if index else name)
         wrt = " ".join(
             printer._print(s) for s, n in zip(self.slots, self.orders, strict=True) for _ in range(n)
         )
@@ -58,7 +58,9 @@ def short_name(atom):
     if not isinstance(atom, Jet):
         return str(atom)
     name = atom.__class__.__name__.replace("[", "").replace("]", "").replace(".", "_")
-    moved = {str(a) for x, s in zip(atom.args, atom.slots, strict=True) for a in x.free_symbols - s.free_symbols}
+    moved = {
+        str(a) for x, s in zip(atom.args, atom.slots, strict=True) for a in x.free_symbols - s.free_symbols
+    }
     return f"{name}({', '.join(sorted(moved))})" if moved else name
 
 

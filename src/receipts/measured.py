@@ -100,7 +100,9 @@ def bound(label, lhs, rhs, *, wrong, using, cases, statement=""):
         violated = left > values + ROUNDING * np.abs(values)
         near = near or bool(np.any(violated & (np.abs(values - right) <= NEAR * np.abs(right))))
         state = "refused" if violated.any() else "holds"
-        receipt.tried("named", name, None, _measured(state, f"violated in {violated.sum()} of {len(left)} cases"), None)
+        receipt.tried(
+            "named", name, None, _measured(state, f"violated in {violated.sum()} of {len(left)} cases"), None
+        )
     if good and (len(wrong) < 2 or not near):
         receipt.say("toothless", "it takes two wrong bounds, one of them violated within 10 % of the truth")
     return _close(receipt)

@@ -213,7 +213,9 @@ def headline(record):
         return {"holds": "\u2713 ", "open": "\u25cb "}.get(state, "\u2717 ") + record["message"]
     if state == "holds":
         if kind in ("definition", "given"):
-            return f"\u225d {name}: a definition" if kind == "definition" else f"\u2020 {name}: a cited theorem"
+            return (
+                f"\u225d {name}: a definition" if kind == "definition" else f"\u2020 {name}: a cited theorem"
+            )
         if kind == "trial":
             return "\u2713 Holds"
         line = f"\u2713 {name} holds: {record['refused']} wrong versions refused"

@@ -38,8 +38,13 @@ def _edits(x, root=False):
     yield from _other_derivative(x)
     if isinstance(x, (Partial, Leaf)):
         return
+    yield from _inside(x, _edits)
+
+
+def _inside(x, edits):
+    """The edits of each child, in the place where it stands."""
     for i, child in enumerate(x.children):
-        for v in _edits(child):
+        for v in edits(child):
             if isinstance(x, Transpose) and isinstance(v.tree, Transpose):
                 continue  # transposed twice
             try:
@@ -47,6 +52,21 @@ def _edits(x, root=False):
             except (ShapeError, ValueError, TypeError):
                 continue  # the shapes refuse this version before any value does
             yield _renamed(v, edited)
+
+
+def swaps(x):
+    """Products with two neighbouring factors the other way round, where that makes a difference."""
+    if isinstance(x, Mul):
+        for i in range(len(x.children) - 1):
+            left, right = x.children[i : i + 2]
+            try:
+                swapped = Mul(*x.children[:i], right, left, *x.children[i + 2 :])
+            except ShapeError:
+                continue
+            if swapped.value() != x.value():
+                yield Version(swapped, "factors swapped", x)
+    if not isinstance(x, (Partial, Leaf)):
+        yield from _inside(x, swaps)
 
 
 def _term_edits(terms, i):

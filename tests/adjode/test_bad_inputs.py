@@ -1,7 +1,5 @@
 """What is wrong, what was given, what to do: one line for each way to go wrong."""
 
-# ruff: noqa: E501
-
 import autograd.numpy as anp
 import numpy as np
 import pytest

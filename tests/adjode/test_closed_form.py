@@ -28,9 +28,7 @@ def test_gradient_of_a_terminal_loss_is_that_of_the_closed_form(zoo, name, adjoi
     wanted = zoo.exact_gradient(exact, case.z0, case.t0, case.t1, case.theta)
     got = (found.z0, found.t0, found.t1, found.theta)
     assert zoo.relative_error(got, wanted) < PROMISE * rtol
-    assert value == pytest.approx(
-        exact(case.z0, case.t0, case.t1, case.theta).real, rel=PROMISE * rtol
-    )
+    assert value == pytest.approx(exact(case.z0, case.t0, case.t1, case.theta).real, rel=PROMISE * rtol)
 
 
 @pytest.mark.parametrize("adjoint", STRATEGIES)
@@ -55,9 +53,7 @@ def test_observations_anywhere_between_and_at_both_ends(zoo, name, adjoint):
     )
 
     def exact(z0, t0, theta, ts):
-        return sum(
-            w * case.loss(case.flow(z0, t0, t, theta)) for w, t in zip(weights, ts, strict=True)
-        )
+        return sum(w * case.loss(case.flow(z0, t0, t, theta)) for w, t in zip(weights, ts, strict=True))
 
     wanted = zoo.exact_gradient(exact, case.z0, case.t0, case.theta, ts)
     got = (found.z0, found.t0, found.theta, found.ts)

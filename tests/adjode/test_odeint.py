@@ -125,9 +125,7 @@ def test_fields_that_ignore_an_argument_have_zero_gradients(adjoint):
         "z": (lambda t, z, theta: theta * np.array([t, 1.0]), [1, 1], 1.5),
     }
     for f, z_bar, theta_bar in fields.values():
-        loss = lambda z0, theta, f=f: anp.sum(
-            adjode.odeint(f, z0, ts, theta, adjoint=adjoint, **TIGHT)[-1]
-        )
+        loss = lambda z0, theta, f=f: anp.sum(adjode.odeint(f, z0, ts, theta, adjoint=adjoint, **TIGHT)[-1])
         found = grad(loss, (0, 1))(np.array([1.0, 2.0]), 0.7)
         np.testing.assert_allclose(found[0], z_bar, rtol=CLOSE)
         np.testing.assert_allclose(found[1], theta_bar, rtol=CLOSE, atol=0)
@@ -169,9 +167,7 @@ def test_second_derivatives_through_the_traced_steps(adjoint):
     theta = 2 / 3 * np.log(2)
 
     def loss(z0, ts, theta):
-        return 0.5 * anp.sum(
-            (adjode.odeint(f, z0, ts, theta, adjoint=adjoint, **TIGHT)[-1] - 3) ** 2
-        )
+        return 0.5 * anp.sum((adjode.odeint(f, z0, ts, theta, adjoint=adjoint, **TIGHT)[-1] - 3) ** 2)
 
     args = np.array([1.0]), np.array([1.0, 2.0]), theta
     second = grad(lambda theta: grad(loss, 2)(*args[:2], theta))(theta)

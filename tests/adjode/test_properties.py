@@ -39,9 +39,7 @@ def test_the_adjoint_is_linear_in_the_terminal_row(seed, a, b):
     other = rng.normal(size=2)
     _, zs = None, lambda z0: adjode.odeint(f, z0, [0.0, 1.0], theta, **TIGHT)[-1]
     back = make_vjp(zs)(z0)[0]
-    np.testing.assert_allclose(
-        back(a * lam + b * other), a * back(lam) + b * back(other), atol=ROUNDING
-    )
+    np.testing.assert_allclose(back(a * lam + b * other), a * back(lam) + b * back(other), atol=ROUNDING)
 
 
 @FEW
@@ -107,8 +105,7 @@ def test_all_strategies_agree_with_observations_anywhere(seed, inner):
     found = []
     for adjoint in ("discrete", "backsolve", "interpolated", "quadrature"):
         loss = lambda z0, ts, theta, adjoint=adjoint: anp.sum(
-            weights
-            * anp.sin(adjode.odeint(f, z0, ts, theta, adjoint=adjoint, rtol=1e-8, atol=1e-10))
+            weights * anp.sin(adjode.odeint(f, z0, ts, theta, adjoint=adjoint, rtol=1e-8, atol=1e-10))
         )
         found.append(adjode.flatten(grad(loss, (0, 1, 2))(z0, ts, theta))[0])
     for other in found[1:]:

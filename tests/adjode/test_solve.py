@@ -18,9 +18,7 @@ def test_states_and_dense_output_are_within_the_tolerance(zoo, name, method, rto
     for t in np.linspace(case.t0, case.t1, 23):
         exact = np.real(case.flow(case.z0, case.t0, t, case.theta))
         # ten times rtol of the largest entry, for the interpolant as for the nodes
-        assert np.max(np.abs(trajectory.dense(t) - exact)) < 10 * rtol * max(
-            1, np.max(np.abs(exact))
-        )
+        assert np.max(np.abs(trajectory.dense(t) - exact)) < 10 * rtol * max(1, np.max(np.abs(exact)))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -114,9 +112,7 @@ def test_fixed_steps_are_those_of_the_traceable_loop(zoo, scheme):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_blow_up_stops_with_the_time_it_reached(method):
     problem = adjode.InitialValueProblem(lambda t, z, theta: z**2, [1.0], 0.0, 2.0)
-    with pytest.raises(
-        adjode.IntegrationError, match=r"stopped at t = (1\.0|0\.99).* before t = 2"
-    ):
+    with pytest.raises(adjode.IntegrationError, match=r"stopped at t = (1\.0|0\.99).* before t = 2"):
         adjode.solve(problem, method=method)
 
 

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from receipts.ledger import problems, read_lock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,7 @@ def test_numbers_are_those_of_the_pages():
 
 
 def test_each_equation_has_one_badge_that_leads_to_its_row():
-    ledger = (BUILT / "html/book/appendix/ledger.html")
+    ledger = BUILT / "html/book/appendix/ledger.html"
     rows = built("html/ledger.json")
     for row in rows:
         page = (BUILT / "html" / f"{row['page']}.html").read_text()

@@ -303,3 +303,8 @@ def test_a_witness_is_short_enough_to_read():
     assert set(witness["at"]) == {"f1_z2", "f2_z1", "z2_theta_1"}
     moved = verdict(at(lam, t, t1), 0 * lam).record()["witness"]["at"]
     assert set(moved) == {"lambda1(t_1)"}
+
+
+def test_swapped_factors_are_named():
+    with pytest.raises(Refused, match=r"factors swapped: dz/dtheta f_z \(right side\)"):
+        check("eq-test", d(f, theta), z_theta * f_z + f_theta)
