@@ -78,9 +78,13 @@ def make_wheel(folder):
 def run(command):
     """Run a command here and pass on what it says, but for a remark of each kernel that starts."""
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr:
-            if "Kernel is running over TCP without encryption" not in line:
-                sys.stderr.write(line)
+        try:
+            for line in process.stderr:
+                if "Kernel is running over TCP without encryption" not in line:
+                    sys.stderr.write(line)
+        except KeyboardInterrupt:
+            process.communicate()  # it stops too; nothing may be left that writes into _build
+            raise
     return process.returncode
 
 
@@ -122,4 +126,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. The next build goes on from here: pages that ran are kept.")

@@ -11,7 +11,8 @@ SITE = ROOT / "_build" / "html"
 def built_pages():
     """Addresses of the built pages, relative to the top of the site, without signposts."""
     pages = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
-    return [page for page in pages if not page.startswith("_") and page != "book/index.html"]
+    signposts = {page for page in pages if 'http-equiv="refresh"' in (SITE / page).read_text()[:800]}
+    return [page for page in pages if not page.startswith("_") and page not in signposts]
 
 
 def built_notebooks():

@@ -1,6 +1,7 @@
 """What the site needs beyond Jupyter Book and its theme.
 
 * The landing page is ``index.html`` itself, although its source is ``book/index.md``.
+* Pages that people link to have a short address, such as ``/dt0.html``, that stays.
 * Every page has a description, and a warning says which chapter lacks one.
 * The solver's docstrings link to the equations that they name.
 * Nothing on a page is loaded from elsewhere, or twice.
@@ -22,20 +23,20 @@ DESCRIPTIONS = {"search": "Search The Checked Adjoint for a word or a symbol."}
 # Given by sphinx-exercise and sphinx-proof to the content of each box.
 REPEATED_IDS = {"exercise-content", "solution-content", "proof-content"}
 
-REDIRECT = """<!DOCTYPE html>
+SIGNPOST = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
-<meta name="description" content="The first page of the book is at the top of the site.">
-<meta http-equiv="refresh" content="0; url={up}index.html">
+<meta name="description" content="A short address of a page of this book.">
+<meta http-equiv="refresh" content="0; url={target}">
 <title>{title}</title>
 <link rel="icon" href="{up}_static/favicon.svg">
 </head>
 <body><main role="main"><h1>{title}</h1>
 <p>Gradients of neural ODEs, derived by hand and verified by machine.
-<a href="{up}index.html">Go to the first page of the book.</a></p></main></body>
+<a href="{target}">The page is here.</a></p></main></body>
 </html>
 """
 
@@ -112,22 +113,27 @@ def prepare_page(app, pagename, templatename, context, doctree):
 
 
 def tidy_site(app, exception):
-    """Leave a signpost at the landing page's source address; remove pages of deleted chapters."""
+    """Put up the signposts; remove pages of deleted chapters."""
     if exception or app.builder.format != "html":
         return
-    top = Path(app.outdir)
-    root = top / f"{app.config.root_doc}.html"
-    up = "../" * app.config.root_doc.count("/")
-    root.parent.mkdir(parents=True, exist_ok=True)
+    top, root = Path(app.outdir), app.config.root_doc
     title = escape(app.config.html_title)
-    root.write_text(REDIRECT.format(up=up, title=title))
-    for path in root.parent.rglob("*.html"):
+    signposts = {root: "index.html"}  # where the source lies, and where the page is
+    for short, page in app.config.book_short_addresses.items():
+        if page in app.env.all_docs:
+            signposts[short] = app.builder.get_target_uri(page)
+    for address, target in signposts.items():
+        up, path = "../" * address.count("/"), top / f"{address}.html"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(SIGNPOST.format(up=up, target=up + target, title=title))
+    for path in (top / root).parent.rglob("*.html"):
         if path.relative_to(top).with_suffix("").as_posix() not in app.env.all_docs:
             path.unlink()
 
 
 def setup(app):
     app.add_builder(BookBuilder, override=True)
+    app.add_config_value("book_short_addresses", {}, "html")
     app.connect("config-inited", show_repository_buttons)
     app.connect("doctree-read", require_description)
     app.connect("doctree-read", require_alternative_text)

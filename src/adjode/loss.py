@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from adjode.problem import GradientError, InitialValueProblem, Loss
+from adjode.solve import checked
 from adjode.structure import flatten, leaves, rebuild
 from adjode.trajectory import Stats, Trajectory
 from adjode.vjp import flat, scalar_rows
@@ -64,7 +65,7 @@ def loss_rows(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory) 
         end, theta_bar = np.ravel(z_bar), flat(theta_bars)
     for i, n in enumerate(observed_nodes(loss, trajectory)):
         by_autograd = lambda i, z: scalar_rows("fun(i, z)", lambda z: seen.fun(i, z), z)[0]
-        jumps[n] = np.ravel((seen.grad or by_autograd)(i, zs[n]))
+        jumps[n] = checked("grad(i, z)", (seen.grad or by_autograd)(i, zs[n]), zs[n].shape).ravel()
     return end, theta_bar, jumps
 
 

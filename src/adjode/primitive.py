@@ -38,7 +38,7 @@ def odeint(f: Callable, z0: Any, ts: Any, theta: Any, *, rtol: float = 1e-6, ato
     ----------
     f : callable
         ``f(t, z, theta)`` with scalar t and z of the shape of z0; returns that shape. Written
-        with autograd.numpy. What it is differentiated by, it takes from `theta`.
+        with autograd.numpy, and without jumps in z. What it is differentiated by is in `theta`.
     z0 : float or array of any shape
     ts : array, shape (n,)
         Strictly increasing or strictly decreasing; z0 belongs to ts[0].

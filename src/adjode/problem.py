@@ -85,7 +85,13 @@ def real(name: str, value: Any) -> np.ndarray:
     if not np.all(np.isfinite(array)):
         where = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
         raise ValueError(f"`{name}` must be finite; entry {where} is {array[where]}")
-    return array.astype(float)
+    return read_only(array.astype(float))
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """So that an f or a loss that writes in place raises, and does not change the problem."""
+    array.flags.writeable = False
+    return array
 
 
 def check_callable(name: str, value: Any, signature: str) -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 from autograd.tracer import isbox
 
-from adjode.problem import InitialValueProblem, IntegrationError, check_times
+from adjode.problem import InitialValueProblem, IntegrationError, check_times, read_only
 from adjode.steps import Counted, adaptive_steps, fixed_steps
 from adjode.tableau import ButcherTableau, adaptive_tableau
 from adjode.trajectory import Trajectory, collect
@@ -72,16 +72,16 @@ def set_up(problem: InitialValueProblem, ts, running: Callable | None, limit: fl
     f, theta, shape, t0, t1 = problem.f, problem.theta, problem.z0.shape, problem.t0, problem.t1
     times = [] if ts is None else check_times("ts", ts).tolist()
     stops = list(dict.fromkeys([t0, *times, t1]))
-    if any((b - a) * (t1 - t0) <= 0 for a, b in pairwise(stops)):
+    if any((b - a) * np.sign(t1 - t0) <= 0 for a, b in pairwise(stops)):
         raise ValueError(f"`ts` must lie between t0 = {t0} and t1 = {t1} and run from t0 to t1; "
                          f"it runs from {times[0]} to {times[-1]}")  # fmt: skip
 
     def field(t, z):
-        return checked("f(t, z, theta)", f(t, z.reshape(shape), theta), shape).ravel()
+        return checked("f(t, z, theta)", f(t, read_only(z.reshape(shape)), theta), shape).ravel()
 
     def with_cost(t, z):
-        cost = checked("running(t, z, theta)", running(t, z[:-1].reshape(shape), theta), ())
-        return np.append(field(t, z[:-1]), cost)
+        cost = running(t, read_only(z[:-1].reshape(shape)), theta)
+        return np.append(field(t, z[:-1]), checked("running(t, z, theta)", cost, ()))
 
     if running is None:
         return stops, problem.z0.ravel(), Counted(field, limit)
@@ -107,5 +107,5 @@ def checked(name: str, out, shape: tuple) -> np.ndarray:
 
 def check_tolerances(rtol: float, atol: float) -> None:
     for name, value in {"rtol": rtol, "atol": atol}.items():
-        if not (np.ndim(value) == 0 and 0 < value < np.inf):
+        if not (np.shape(value) == () and np.asarray(value).dtype.kind in "fiu" and 0 < value < np.inf):
             raise ValueError(f"`{name}` must be a positive number; got {value}")

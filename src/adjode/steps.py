@@ -51,15 +51,17 @@ def fixed_steps(field, z, stops, tableau, n_steps) -> Iterator[tuple]:
 def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False) -> Iterator[tuple]:
     """Yield (t, z, h, k, tries) for each accepted step, and an end (t1, z1, 0, [f(t1, z1)], 0); the
     local error stays below a tenth of atol + rtol |z|, since errors add up on the way. `tangent`:
-    a step whose error says nothing, as at an equilibrium, is bounded by the rate of v' = f_z v."""
+    steps are bounded by the rate of v' = f_z v, which the error of z does not show at rest."""
     t, tries, k = stops[0], 0, field(stops[0], z)[None]
     if not np.all(np.isfinite(k)):
         raise IntegrationError(f"f(t, z, theta) is not finite at the start, t = {t}: {k[0]}")
     h = first_step(field, t, z, k[0], stops[-1] - t, tableau, atol + rtol * np.abs(z))
-    power, v = tableau.order + 1, np.cos(1.0 + np.arange(len(z)))
+    power, v, error = tableau.order + 1, np.cos(1.0 + np.arange(len(z))), 0.0
     reach = (0.1 * rtol * math.factorial(power)) ** (1 / power)
     for stop in stops[1:]:
         while t != stop:
+            if tangent and tries == 0:
+                h, v = bounded(field, t, z, k[-1], h, v, reach, np.max(atol), error)
             rest = stop - t
             t_next = stop if abs(rest) <= abs(h) else t + min(h, rest / 2, key=abs)  # no slivers
             step = t_next - t  # the size that the reverse sweep will see, to the last bit
@@ -73,9 +75,6 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False) -> Itera
                 longer = step * min(10.0, factor)
                 h = max(h, longer, key=abs) if factor > 1 and abs(step) < abs(h) else longer
                 t, z, k, tries = t_next, z_next, k_new, 0
-                if tangent and error < 1e-3:
-                    v, rate = stretch(field, t, z, k[-1], v, np.max(atol))
-                    h = min(h, np.sign(h) * reach / rate, key=abs) if rate > 0 else h
                 continue
             h = step * (max(0.2, factor) if 1 <= error < np.inf else 0.2)
             if abs(h) < 16 * np.spacing(abs(t)):
@@ -101,15 +100,19 @@ def first_step(field, t, z, k0, span, tableau, scale) -> float:
     bend = norm(field(t + sign * h, z + sign * h * k0) - k0) / h
     steepest = max(slope, bend) if np.isfinite(bend) else 1 / h
     best = (0.01 / steepest) ** (1 / (tableau.error_order + 1)) if steepest > 0 else abs(span)
-    return float(sign * min(max(100 * h, 1e-6), best, abs(span)))
+    return float(sign * max(min(max(100 * h, 1e-6), best, abs(span)), 16 * np.spacing(abs(t))))
 
 
-def stretch(field, t, z, k0, v, atol) -> tuple:
-    """f_z v / |v| by a difference, and its length: the power method for the rate of f_z."""
-    size = (1e-7 * np.linalg.norm(z) + atol) / np.linalg.norm(v)
-    w = (field(t, z + size * v) - k0) / (size * np.linalg.norm(v))
+def bounded(field, t, z, k0, h, v, reach, atol, error) -> tuple:
+    """h, at most reach over the rate of f_z, and f_z v / |v| by a difference, the next v: the power
+    method. Decay is left to the error of z, unless that says nothing."""
+    size, length, sign = 1e-7 * np.linalg.norm(z) + atol, np.linalg.norm(v), np.sign(h)
+    w = (field(t, z + size / length * v) - k0) / size
     rate = float(np.linalg.norm(w))
-    return (w, rate) if 0 < rate < np.inf else (v, 0.0)
+    if not 0 < rate < np.inf:
+        return h, v
+    decays = sign * (w @ v) < -0.7 * rate * length
+    return (h if decays and error >= 1e-3 else min(h, sign * reach / rate, key=abs)), w
 
 
 class Counted:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adjode.problem import read_only
 from adjode.tableau import ButcherTableau
 
 
@@ -53,7 +54,7 @@ def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Tra
                 kept.append((t, z, k if store != "stops" else k[:1].copy()))
     ts, zs, ks = zip(*kept, strict=True)
     d, n = len(zs[0]) - running, len(ts)
-    ts, zs, fs = np.array(ts), np.stack(zs), np.stack([k[0, :d] for k in ks])
+    ts, zs, fs = map(read_only, (np.array(ts), np.stack(zs), np.stack([k[0, :d] for k in ks])))
     stages, dense, stored = None, None, 0
     if store != "stops":
         ks = np.stack(ks[:-1])[:, :, :d]

@@ -8,24 +8,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TaylorTest:
-    """``R(e) = |L(x + e d) - L(x) - e g d|`` for falling steps e.
+    """``R(e) = |L(x + e d) - L(x) - e g d|`` for falling steps e."""
 
-    Parameters
-    ----------
-    steps, remainders : array, shape (n,)
-    rates : array, shape (n - 1,)
-        Observed orders of R; 2 for a right gradient.
-    bound : float
-        The relative error of g d that the smallest step leaves possible, ``R(e) / (e |g d|)``.
-    floor : float
-        Rounding of L; remainders near it say nothing.
-    """
-
-    steps: np.ndarray
-    remainders: np.ndarray
-    rates: np.ndarray
-    bound: float
-    floor: float
+    steps: np.ndarray  # (n,)
+    remainders: np.ndarray  # (n,)
+    rates: np.ndarray  # (n - 1,), observed orders of R; 2 for a right gradient
+    bound: float  # the relative error of g d that the smallest step leaves possible, R(e) / (e |g d|)
+    floor: float  # rounding of L; remainders near it say nothing
 
 
 def taylor_remainders(

@@ -58,6 +58,9 @@ BAD = {
     "rtol": (lambda: odeint(rtol=-1e-3), ValueError, "`rtol` must be a positive number; got -0.001"),
     "atol": (lambda: odeint(atol=0), ValueError, "`atol` must be a positive number; got 0"),
     "rtol nan": (lambda: odeint(rtol=np.nan), ValueError, "`rtol` must be a positive number; got nan"),
+    "rtol text": (lambda: odeint(rtol="tight"), ValueError, "`rtol` must be .* number; got tight"),
+    "atol traced": (lambda: grad(lambda a: anp.sum(odeint(atol=a)))(1e-8), ValueError,
+                    "`atol` must be a positive number; got Autograd ArrayBox"),
     "adjoint": (lambda: odeint(adjoint="magic"), ValueError,
                 "`adjoint` must be one of discrete, backsolve, interpolated, quadrature; got 'magic'"),
     "method": (lambda: odeint(method="rk4"), ValueError, "got 'rk4'. A scheme .* adjode.solve_fixed"),
@@ -82,6 +85,11 @@ BAD = {
     "running shape": (lambda: slope(adjode.Loss(running=lambda t, z, th: z)), ValueError,
                       r"running\(t, z, theta\) must have shape \(\); got \(2,\)"),
     "seen late": (lambda: slope(seen([0.5, 1.5])), ValueError, "`ts` must lie between"),
+    "seen row": (lambda: adjode.adjoint_discrete(
+        problem(z0=np.ones((2, 3))), adjode.Loss(observations=adjode.Observations(
+            [1.0], lambda i, z: anp.sum(z**2), lambda i, z: 2 * z.T)),
+        adjode.solve(problem(z0=np.ones((2, 3))))), ValueError,
+        r"grad\(i, z\) must have shape \(2, 3\); got \(3, 2\)"),
     "no node": (lambda: adjode.adjoint_discrete(problem(), seen([0.123]), adjode.solve(problem())),
                 ValueError, r"no node of its own at the observation time ts\[0\] = 0.123; solve with ts="),
     "one node": (lambda: adjode.adjoint_discrete(
@@ -136,6 +144,29 @@ def test_a_field_that_autograd_cannot_trace_is_never_a_zero_gradient(name, adjoi
         grad(lambda theta: anp.sum(odeint(LOST[name], theta=theta, adjoint=adjoint)))(0.5)
     notes = " ".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     assert "use autograd.numpy" in notes
+
+
+def shifted(z, data):
+    z -= data
+    return z
+
+
+IN_PLACE = {
+    "f writes to z": (lambda t, z, theta: shifted(z, 3.0) * theta, terminal()),
+    "f writes to theta": (lambda t, z, theta: shifted(theta, 0.1) * z, terminal()),
+    "terminal": (F, terminal(lambda z, theta: anp.sum(shifted(z, 3.0) ** 2))),
+    "running": (F, adjode.Loss(running=lambda t, z, theta: anp.sum(shifted(z, 3.0) ** 2))),
+    "observations": (F, adjode.Loss(observations=adjode.Observations(
+        [0.5, 1.0], lambda i, z: anp.sum(shifted(z, 3.0) ** 2)))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_a_field_or_a_loss_that_writes_in_place_is_refused(name):
+    # it would change the stored states, and the gradient with them
+    f, loss = IN_PLACE[name]
+    with pytest.raises(ValueError, match="read-only"):
+        adjode.gradient(problem(f=f, theta=np.array([0.5, 0.5])), loss)
 
 
 def test_a_loss_that_autograd_cannot_trace_is_refused():

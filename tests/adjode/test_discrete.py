@@ -102,3 +102,36 @@ def test_discrete_gradient_converges_at_the_order_of_the_scheme(zoo, scheme, ord
         errors.append(np.max(np.abs(found.theta - wanted)))
     orders = np.log2(np.divide(errors[:-1], errors[1:]))
     assert abs(orders[-1] - order) < 0.2, (errors, orders)
+
+
+SPIN = np.array([[0.0, -5.0], [5.0, 0.0]])
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("offset", [0.0, 1e-13, 1e-11, 1e-9, 1e-7, 1e-5])
+def test_close_to_rest_the_steps_suit_the_derivative_from_the_first_one_on(offset, rtol):
+    # the error of z is nothing here; that of dz/dz0, which turns ten times, is not
+    f = lambda t, z, theta: anp.dot(SPIN, z - 1.0)
+    problem = adjode.InitialValueProblem(f, np.ones(2) + offset, 0.0, 2.0)
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    found = adjode.gradient(problem, loss, rtol=rtol, atol=rtol / 100)
+    np.testing.assert_allclose(found.z0, [np.cos(10), -np.sin(10)], atol=10 * rtol)
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("clock", [0.2, 1.0, 2.0, 2.5, 3.3, 4.0])
+def test_entries_at_rest_beside_a_moving_one_have_right_derivatives(clock, rtol):
+    f = lambda t, z, theta: anp.append(anp.cos(clock * t), anp.dot(SPIN, z[1:]))
+    problem = adjode.InitialValueProblem(f, np.array([1.0, 0.0, 0.0]), 0.0, 6.0)
+    loss = adjode.Loss(terminal=lambda z, theta: z[1])
+    found = adjode.gradient(problem, loss, rtol=rtol, atol=rtol / 100)
+    np.testing.assert_allclose(found.z0, [0, np.cos(30), -np.sin(30)], atol=10 * rtol)
+
+
+@pytest.mark.parametrize("adjoint", ["discrete", "quadrature"])
+def test_times_far_from_zero_and_an_interval_near_nothing(adjoint):
+    f, loss = lambda t, z, theta: theta * z, adjode.Loss(terminal=lambda z, theta: z[0])
+    for t0, t1 in ((1e12, 1e12 + 1), (0.0, 1e-300), (1e15, 1e15 + 1)):
+        problem = adjode.InitialValueProblem(f, [1.0], t0, t1, 0.5 / (t1 - t0))
+        found = adjode.gradient(problem, loss, adjoint=adjoint)
+        assert found.z0[0] == pytest.approx(np.exp(0.5), rel=1e-5)  # 10 rtol

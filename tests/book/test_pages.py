@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 
 # Attributes by which a page loads something by itself.
@@ -103,6 +104,16 @@ def test_links_have_a_text(html):
 def test_the_old_address_of_the_landing_page_leads_to_it(site):
     signpost = parse(site / "book" / "index.html")
     assert signpost.find("a")["href"] == "../index.html"
+
+
+@pytest.mark.parametrize("short", ["dt0", "cheat-sheet", "errata"])
+def test_short_addresses_lead_to_their_pages(site, root, short):
+    config = yaml.safe_load((root / "_config.yml").read_text())
+    page = config["sphinx"]["config"]["book_short_addresses"][short]
+    if f"file: {page}\n" not in (root / "_toc.yml").read_text():
+        pytest.skip(f"{page} is not in the table of contents yet")
+    target = parse(site / f"{short}.html").find("a")["href"]
+    assert target == f"{page}.html" and (site / target).exists()
 
 
 def test_only_chapters_of_the_contents_are_built(site, root):
