@@ -10,7 +10,7 @@ PORT ?= 8000
 bin := .venv/bin
 python := $(bin)/python
 
-.PHONY: book test serve match lint clean help
+.PHONY: book test serve match lint clean help again
 .DEFAULT_GOAL := help
 
 book: .venv/installed  ## build the book, every cell executed, into _build/html
@@ -37,9 +37,13 @@ clean:  ## remove what was built; the environment stays
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
-# Made once, and again only when the requirements change. A half-made one does not count:
-# the stamp comes last.
-.venv/installed: requirements.txt pyproject.toml
+# Made once, and again only when the requirements change, or when it no longer works here: its
+# Python is gone, or this folder was moved or copied, and it would import the code of the old one.
+# A half-made one does not count: the stamp comes last.
+works := $(python) -c 'import importlib.util as u, os; \
+	assert os.path.samefile(u.find_spec("adjode").origin, "src/adjode/__init__.py")' 2>/dev/null
+again:
+.venv/installed: requirements.txt pyproject.toml $(shell $(works) || echo again)
 	@test -n "$(PYTHON)" || { echo "The book needs Python 3.11, 3.12 or 3.13, and none was found. Install one, or name it: make book PYTHON=/path/to/python" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 		|| { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13. Name one that is: make book PYTHON=/path/to/python" >&2; exit 1; }
@@ -47,6 +51,6 @@ help:  ## print this list
 		|| { echo "$(PYTHON) lacks its venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "Making the environment .venv with $(PYTHON) (once; about a minute) ..."
 	@rm -f $@
-	@test -x $(python) || $(PYTHON) -m venv --clear .venv
+	@$(python) -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	@$(python) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,6 +90,8 @@ def run(command):
 
 
 def main():
+    if find_spec("jupyter_book") is None:
+        sys.exit(f"{sys.executable} has no Jupyter Book. Use `make book`, or .venv/bin/python (README.md).")
     began = time.monotonic()
     code_stamp, pages_stamp = BUILD / ".code", BUILD / ".pages"
     code_changed, code = changed(code_stamp, CODE)

@@ -193,8 +193,8 @@ def _totals(known):
     refused = sum(r["refused"] for _, r in known)
     return (
         f"<p class='ledger-totals'><b>{len(known)}</b> equations: <b>{len(checked)}</b> checked, "
-        f"{len(known) - len(checked)} definitions and cited theorems; <b>{refused}</b> wrong versions refused. "
-        "The data of this page: <a href='../../ledger.json'>ledger.json</a>.</p>"
+        f"{len(known) - len(checked)} definitions and cited theorems; <b>{refused}</b> wrong versions "
+        "refused. The data of this page: <a href='../../ledger.json'>ledger.json</a>.</p>"
     )
 
 
@@ -214,7 +214,7 @@ def _table(known, info):
         f"<th scope='col'>{h}</th>" for h in ("Equation", "Kind", "Verdict", "Refused", "Rests on", "Seconds")
     )
     rows = "".join(_row(e, r, info) for e, r in known)
-    return f"<div class='ledger-scroll'><table class='ledger'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    return f"<table class='ledger'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _row(e, r, info):

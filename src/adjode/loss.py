@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adjode.problem import GradientError, InitialValueProblem, Loss
+from adjode.problem import GradientError, InitialValueProblem, IntegrationError, Loss
 from adjode.solve import checked
 from adjode.structure import flatten, leaves, rebuild
 from adjode.trajectory import Stats, Trajectory
@@ -50,7 +50,10 @@ def loss_value(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory)
         total += loss.terminal(trajectory.zs[-1], problem.theta)
     for i, n in enumerate(observed_nodes(loss, trajectory)):
         total += loss.observations.fun(i, trajectory.zs[n])
-    return float(total)
+    total = float(total)
+    if not np.isfinite(total):
+        raise IntegrationError(f"the loss is not finite: {total}")
+    return total
 
 
 def loss_rows(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory) -> tuple:
@@ -65,7 +68,8 @@ def loss_rows(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory) 
         end, theta_bar = np.ravel(z_bar), flat(theta_bars)
     for i, n in enumerate(observed_nodes(loss, trajectory)):
         by_autograd = lambda i, z: scalar_rows("fun(i, z)", lambda z: seen.fun(i, z), z)[0]
-        jumps[n] = checked("grad(i, z)", (seen.grad or by_autograd)(i, zs[n]), zs[n].shape).ravel()
+        row = np.asarray((seen.grad or by_autograd)(i, zs[n]))
+        jumps[n] = checked("grad(i, z)", row, zs[n].shape).ravel()
     return end, theta_bar, jumps
 
 

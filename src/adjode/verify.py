@@ -18,12 +18,7 @@ class TaylorTest:
 
 
 def taylor_remainders(
-    value: Callable,
-    x: np.ndarray,
-    gradient: np.ndarray,
-    direction: np.ndarray,
-    *,
-    steps: np.ndarray | None = None,
+    value: Callable, x: np.ndarray, gradient: np.ndarray, direction: np.ndarray, *, steps=None
 ) -> TaylorTest:
     """L(x + e d) = L(x) + e g d + O(e^2): rates of 2, and the size of what remains.
 

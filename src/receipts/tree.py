@@ -329,7 +329,9 @@ class Partial(Node):
     def print(self, tex):
         f = self.children[0].inner(tex, ())
         sub = (" " if tex else ",").join(c.print(tex) for c in self.children[1:])
-        return f"{f}_{{{sub}}}" if tex else f"{f}_{sub}"
+        if tex:
+            return f"{{{f}}}_{{{sub}}}" if "_" in f else f"{f}_{{{sub}}}"  # no double subscript
+        return f"{f}_{sub}"
 
 
 class Total(Node):

@@ -76,6 +76,8 @@ BAD = {
     "running kind": (lambda: adjode.Loss(running=3), TypeError, "`running` must be callable as"),
     "seen kind": (lambda: adjode.Loss(observations=[1.0]), TypeError, "Observations.*; got list"),
     "loss shape": (lambda: slope(terminal(lambda z, th: z)), (TypeError, ValueError), "scalar|size"),
+    "loss nan": (lambda: slope(terminal(lambda z, th: z[0] + anp.where(z[0] > 0, np.nan, 0.0))),
+                 adjode.IntegrationError, "the loss is not finite: nan"),
     "seen shape": (lambda: adjode.adjoint_discrete(
         problem(), adjode.Loss(observations=adjode.Observations([1.0], lambda i, z: z)),
         adjode.solve(problem())), ValueError, r"fun\(i, z\) must return a scalar; got ndarray of shape"),

@@ -128,6 +128,15 @@ def test_entries_at_rest_beside_a_moving_one_have_right_derivatives(clock, rtol)
     np.testing.assert_allclose(found.z0, [0, np.cos(30), -np.sin(30)], atol=10 * rtol)
 
 
+@pytest.mark.parametrize("rate, clock, rtol", [(2.0, 1.0, 1e-6), (2.0, 1.0, 1e-9), (4.0, 3.0, 1e-9)])
+def test_what_decays_forwards_grows_backwards(rate, clock, rtol):
+    f = lambda t, z, theta: anp.append(anp.cos(clock * t), -rate * z[1:])
+    problem = adjode.InitialValueProblem(f, np.array([1.0, 0.0]), 0.0, -12 / rate)
+    loss = adjode.Loss(terminal=lambda z, theta: z[1])
+    found = adjode.gradient(problem, loss, rtol=rtol, atol=rtol / 100)
+    np.testing.assert_allclose(found.z0, [0, np.exp(12)], rtol=10 * rtol)
+
+
 @pytest.mark.parametrize("adjoint", ["discrete", "quadrature"])
 def test_times_far_from_zero_and_an_interval_near_nothing(adjoint):
     f, loss = lambda t, z, theta: theta * z, adjode.Loss(terminal=lambda z, theta: z[0])

@@ -179,6 +179,22 @@ def test_second_derivatives_through_the_traced_steps(adjoint):
     np.testing.assert_allclose(mixed, [-1.0 * by_u, 2.0 * by_u], rtol=1e-6)
 
 
+def test_second_derivatives_at_several_times_that_run_backwards():
+    f, weights = lambda t, z, theta: theta * t * z, np.array([0.3, 1.0, -0.7, 0.5])
+    ts = np.array([2.0, 1.7, 0.4, -0.3])
+
+    def loss(theta, ts):
+        return anp.sum(weights * adjode.odeint(f, 1.0, ts, theta, **TIGHT))
+
+    u = 0.5 * (ts**2 - ts[0] ** 2)  # z = exp(theta u)
+    second = grad(grad(loss))(0.4, ts)
+    assert second == pytest.approx(np.sum(weights * u**2 * np.exp(0.4 * u)), rel=CLOSE)
+    mixed = grad(lambda ts: grad(loss)(0.4, ts))(ts)
+    by_u = weights * (1 + 0.4 * u) * np.exp(0.4 * u)
+    np.testing.assert_allclose(mixed[1:], (by_u * ts)[1:], rtol=CLOSE)
+    assert mixed[0] == pytest.approx(-ts[0] * np.sum(by_u[1:]), rel=CLOSE)
+
+
 def test_the_cotangent_may_be_traced():
     f = lambda t, z, theta: anp.dot(theta, z)
     theta = np.array([[0.1, 0.9], [-0.4, 0.2]])

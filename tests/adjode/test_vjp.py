@@ -47,6 +47,14 @@ def test_adjoint_pullback_with_a_running_cost(zoo):
     np.testing.assert_allclose(theta_bar, wanted, rtol=1e-13)
 
 
+def test_an_empty_array_takes_no_room_in_the_vector():
+    vector, unflatten = adjode.flatten([np.zeros((0, 3)), 1.0, {"b": np.array([2.0, 3.0])}])
+    np.testing.assert_array_equal(vector, [1.0, 2.0, 3.0])
+    empty, a, more = unflatten(vector)
+    assert empty.shape == (0, 3) and a == 1.0
+    np.testing.assert_array_equal(more["b"], [2.0, 3.0])
+
+
 def test_flatten_and_back():
     tree = {"a": (1.5, [np.arange(6.0).reshape(2, 3)]), "b": np.array(2.0), "c": (), "d": {}}
     vector, unflatten = adjode.flatten(tree)
