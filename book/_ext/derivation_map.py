@@ -115,7 +115,8 @@ def _box(place, label, info):
         corner = 2 if info["kind"] == "definition" else NODE_H / 2
         shape = f'<rect x="{x:.1f}" y="{y:.1f}" width="{NODE_W}" height="{NODE_H}" rx="{corner}"/>'
     return (
-        f'<a href="{escape(info["uri"])}" class="{css}"><title>{escape(label)} ({info["kind"]})</title>{shape}'
+        f'<a href="{escape(info["uri"])}" class="{css}">'
+        f"<title>{escape(label)} ({info['kind']})</title>{shape}"
         f'<text x="{place[0]:.1f}" y="{place[1]:.1f}" font-size="11">({info["number"]})</text></a>'
     )
 
