@@ -36,7 +36,7 @@ def svg(graph, info, title, bands):
     boxes = "".join(_box(at[label], label, info[label]) for label in at)
     return (
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{1.25 * width:.0f}px" role="img" '
-        f'aria-label="{escape(title)}; the same as a list below">{titles}{arrows}{boxes}</svg>'
+        f'aria-label="{escape(title)}; as a list below">{titles}{arrows}{boxes}</svg>'
     )
 
 

@@ -204,7 +204,7 @@ def _map(graph, info, title, bands):
     shown = {x: [p for p in graph[x] if p in inside] if x in own else [] for x in inside}
     return (
         f"<figure class='derivation-map'>{svg(shown, info, f'Derivation map of {title}', bands)}</figure>"
-        f"<details class='derivation-list'><summary>The same map as a list</summary>"
+        f"<details class='derivation-list'><summary>The map as a list</summary>"
         f"{nested_list(graph, info, own)}</details>"
     )
 

@@ -292,10 +292,9 @@ def test_a_slip_in_a_definition_is_named_there_and_not_in_a_checked_premise(slip
 
 
 def test_a_whole_side_is_never_proposed_to_be_dropped():
-    v = function("v", t)
-    tangent = premise("eq-tangent", dot(v, t), -f_z * v)
-    changes = verdict(d(lam * v, t), 0 * t, using=[adjoint, tangent]).record()["changes"]
-    assert changes and all(c["action"] != "dropped" for c in changes)
+    """Nothing mends lambda z = 0 but leaving out lambda z, which is no help."""
+    refused = verdict(lam * z, 0 * t).record()
+    assert refused["state"] == "refused" and refused["changes"] == []
 
 
 def test_a_witness_is_short_enough_to_read():
@@ -308,3 +307,8 @@ def test_a_witness_is_short_enough_to_read():
 def test_swapped_factors_are_named():
     with pytest.raises(Refused, match=r"factors swapped: dz/dtheta f_z \(right side\)"):
         check("eq-test", d(f, theta), z_theta * f_z + f_theta)
+
+
+def test_a_derivative_of_a_name_with_a_subscript_is_no_double_subscript():
+    energy = scalar("H_-", t, z)
+    assert partial(energy, z).latex() == "{H_{-}}_{z}"
