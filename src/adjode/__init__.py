@@ -7,9 +7,10 @@
     ..._bar                                  the row dL/d...
 
 Read in this order: structure, problem, tableau, steps, trajectory, solve, vjp, loss, discrete,
-continuous, gradient, primitive; then fields and verify.
+continuous, checkpoint, gradient, retrace, primitive; then fields and verify.
 """
 
+from adjode.checkpoint import adjoint_checkpointed, binomial_schedule
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
 from adjode.discrete import adjoint_discrete
 from adjode.fields import mlp
@@ -44,10 +45,12 @@ __all__ = [
     "TaylorTest",
     "Trajectory",
     "adjoint_backsolve",
+    "adjoint_checkpointed",
     "adjoint_discrete",
     "adjoint_interpolated",
     "adjoint_pullback",
     "adjoint_quadrature",
+    "binomial_schedule",
     "dop853",
     "dopri5",
     "euler",
