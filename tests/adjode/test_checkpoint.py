@@ -1,7 +1,5 @@
 """Checkpoints: the plan by itself, and the gradient that does not change by a bit."""
 
-import gc
-import tracemalloc
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -198,36 +196,6 @@ def test_stored_states_are_counted(zoo):
     for n_checkpoints in (1, 2, 7):
         found = adjode.adjoint_checkpointed(problem, loss, times, n_checkpoints=n_checkpoints)
         assert found.stats.stored_states == 3 + 2 * (n_checkpoints - 1) + 4
-
-
-def peak(call):
-    """Peak of memory in bytes."""
-    gc.collect()
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-def test_memory_does_not_grow_with_the_steps_but_for_their_times():
-    f = lambda t, z, theta: theta * anp.cos(t) - z
-    problem = adjode.InitialValueProblem(f, np.zeros(200), 0.0, 1.0, 0.5)
-    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z**2))
-
-    def run(n_steps, store, adjoint, **options):
-        trajectory = adjode.solve_fixed(problem, adjode.euler(), n_steps, store=store)
-        adjoint(problem, loss, trajectory, **options)
-
-    few, many = (
-        [peak(lambda n=n: run(n, "stages", adjode.adjoint_discrete)),
-         peak(lambda n=n: run(n, "times", adjode.adjoint_checkpointed, n_checkpoints=20))]
-        for n in (300, 1200)
-    )  # fmt: skip
-    state, more = 200 * 8, 900
-    assert many[0] - few[0] > more * 2 * state  # a state and a stage for each step
-    assert many[1] - few[1] < more * state / 10  # a time for each, in a list, an array, its copy
 
 
 def test_the_trajectory_must_have_its_times_and_explicit_steps(zoo):
