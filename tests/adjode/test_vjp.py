@@ -45,6 +45,8 @@ def test_adjoint_pullback_with_a_running_cost(zoo):
     np.testing.assert_allclose(z_bar, lam @ a + 0.5 * t * np.array([z[1], z[0], 0]), rtol=1e-13)
     wanted = np.concatenate([np.outer(lam, z).ravel(), lam + 0.5 * 2 * b])
     np.testing.assert_allclose(theta_bar, wanted, rtol=1e-13)
+    once, whole = (adjode.adjoint_pullback(case.problem(), running)(t, z, lam, *w) for w in ([], [1.0]))
+    np.testing.assert_array_equal(np.concatenate(once), np.concatenate(whole))
 
 
 def test_an_empty_array_takes_no_room_in_the_vector():

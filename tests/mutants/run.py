@@ -9,6 +9,7 @@ fails on an explanation that nothing needs any more.
 import fnmatch
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -60,8 +61,9 @@ def main(modules):
     unknown = [m for m in modules if m not in TESTS]
     if unknown:
         sys.exit(f"No tests are named for {', '.join(unknown)}; there are some for {', '.join(TESTS)}")
-    explained = tomllib.loads(EXPLAINED.read_text(encoding="utf-8")).get("survivor", [])
-    rows = [check(module, [e for e in explained if e["module"] == module]) for module in modules or TESTS]
+    explained = tomllib.loads(EXPLAINED.read_text(encoding="utf-8"))
+    families, single = explained.get("family", []), explained.get("survivor", [])
+    rows = [check(m, families, [e for e in single if e["module"] == m]) for m in modules or TESTS]
     print("\nmodule              mutants  killed  explained  unexplained")
     for module, counts in rows:
         numbers = (counts[name] for name in ("mutants", "killed", "explained", "unexplained"))
@@ -69,9 +71,9 @@ def main(modules):
     sys.exit(any(counts["unexplained"] or counts["stale"] for _, counts in rows))
 
 
-def check(module, explained):
-    """The counts of a module, after its survivors and its stale explanations are printed."""
-    counts, used, here = Counter(), set(), WORK / module.replace("/", "-")
+def check(module, families, explained):
+    """Run mutmut over a module, and report."""
+    here = WORK / module.replace("/", "-")
     prepare(module, here)
     command = [Path(sys.executable).with_name("mutmut"), "run", "--max-children", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -80,16 +82,23 @@ def check(module, explained):
         done = subprocess.run(command, cwd=here, env=environment, stdout=out, stderr=subprocess.STDOUT)
     if done.returncode:
         sys.exit(f"{module}: mutmut stopped; the end of {log}:\n" + log.read_text()[-3000:])
+    return report(module, here, families, explained)
+
+
+def report(module, here, families, explained):
+    """The counts of a module, after its survivors and its stale explanations are printed."""
+    counts, used = Counter(), set()
     for name, status in results(module, here):
         counts["mutants"] += 1
         if status in KILLED:
             counts["killed"] += 1
             continue
-        function, was, now = change(name, here)
+        function, was, now = change(name, module, here)
         reasons = [i for i, e in enumerate(explained) if fits(e, function, was, now)]
         used.update(reasons)
-        counts["explained" if reasons else "unexplained"] += 1
-        if not reasons:
+        known = reasons or any(belongs(family, was, now) for family in families)
+        counts["explained" if known else "unexplained"] += 1
+        if not known:
             print(f'\n[[survivor]]  # {status}\nmodule = "{module}"\nfunction = "{function}"')
             print(f"was = {json.dumps(was)}\nnow = {json.dumps(now)}\nreason = ", flush=True)
     for i, e in enumerate(explained):
@@ -120,14 +129,14 @@ def results(module, here):
     return [(name, status_by_exit_code[code]) for name, code in meta["exit_code_by_key"].items()]
 
 
-def change(name, here):
+def change(name, module, here):
     """The function of a mutant, and the lines that it takes out and puts in."""
     from mutmut.mutation.diff_apply import get_diff_for_mutant
 
     before = Path.cwd()
     os.chdir(here)
     try:
-        diff = get_diff_for_mutant(name).splitlines()
+        diff = get_diff_for_mutant(name, path=f"src/{module}.py").splitlines()
     finally:
         os.chdir(before)
     mangled = name.rpartition("__mutmut_")[0].rpartition(".")[2]  # x_function or xǁClassǁmethod
@@ -140,6 +149,12 @@ def fits(entry, function, was, now):
     """Is this the explained change? Spaces do not count, and ``now`` may be a pattern."""
     same = lambda pattern, text: fnmatch.fnmatchcase(text, pattern.replace("[", "[[]"))
     return entry["function"] == function and same(entry["was"], was) and same(entry["now"], now)
+
+
+def belongs(family, was, now):
+    """Does the change touch nothing but what the family ignores, on a line of its kind?"""
+    plain = lambda text: re.sub(family["ignores"], "", text).lower()
+    return bool(re.search(family["line"], was)) and plain(was) == plain(now)
 
 
 if __name__ == "__main__":
