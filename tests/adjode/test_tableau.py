@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import adjode
+from adjode.steps import error_norm, stage_derivatives
 
 SCHEMES = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4, "dopri5": 5, "dop853": 8}
 ROUNDING = 1e-13  # sums of some ten coefficients of size up to fifty
@@ -34,6 +35,7 @@ def trees(a, b, c):
 def test_order_conditions_hold_up_to_the_order_and_fail_beyond(name):
     tableau = getattr(adjode, name)()
     assert (tableau.name, tableau.order) == (name, SCHEMES[name])
+    assert all(x.dtype == float for x in (tableau.a, tableau.b, tableau.c))
     conditions = list(trees(tableau.a, tableau.b, tableau.c))
     for order, left, right in conditions:
         if order <= tableau.order:
@@ -51,7 +53,9 @@ def test_pairs_end_with_f_at_the_end_and_have_errors_that_sum_to_zero(name):
     assert tableau.c[-1] == 1 and tableau.b[-1] == 0
     for error in tableau.errors:
         assert error.shape == tableau.b.shape and abs(error.sum()) < ROUNDING
-    assert tableau.dense.shape[0] == len(tableau.b) + len(tableau.extra_c)
+    s, x = len(tableau.b), len(tableau.extra_c)
+    assert tableau.extra_a.shape == (x, s + x)
+    assert tableau.dense.shape == (s + x, {"dopri5": 4, "dop853": 7}[name])
     full_c = np.append(tableau.c, tableau.extra_c)
     for power in range(tableau.dense.shape[1] - 2):
         # sum_i c_i^p w_i(x) = x^(p+1) / (p+1): the dense output integrates low powers exactly
@@ -73,6 +77,20 @@ def test_observed_order_is_the_nominal_one_from_both_sides(zoo, name):
     assert abs(order - tableau.order) < margin, (counts, errors, order)
 
 
+@pytest.mark.parametrize("name, order", [("dopri5", 4), ("dop853", 7)])
+def test_the_estimated_error_shrinks_at_its_own_order(zoo, name, order):
+    case, tableau = zoo.case("clocked"), getattr(adjode, name)()
+    assert tableau.error_order == order
+    field = lambda t, z: case.f(t, z, case.theta)
+
+    def estimate(h):
+        k = stage_derivatives(tableau, field, case.t0, case.z0, h, field(case.t0, case.z0))
+        return error_norm(tableau, k, h, 1.0)
+
+    seen = np.log2(estimate(0.2) / estimate(0.1))
+    assert abs(seen - (order + 1)) < 0.3
+
+
 @pytest.mark.parametrize(
     "a, b, c, message",
     [
@@ -82,6 +100,8 @@ def test_observed_order_is_the_nominal_one_from_both_sides(zoo, name):
         ([[1]], [1], [1], "strictly lower triangular"),
         ([[0, 0], [1, 0]], [0.5, 0.5], [0, 0.5], "rows of a must sum to c"),
         ([[0, 0], [1, 0]], [0.5, 0.4], [0, 1], "weights b must sum to 1; got 0.9"),
+        ([[0, 0], [1, 0]], [0.5, 0.5], [0, 1 + 1e-10], "rows of a must sum to c"),
+        ([[0, 0], [1, 0]], [0.5, 0.5 + 1e-10], [0, 1], "weights b must sum to 1"),
     ],
 )
 def test_a_tableau_checks_itself(a, b, c, message):
