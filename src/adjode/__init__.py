@@ -7,9 +7,11 @@
     ..._bar                                  the row dL/d...
 
 Read in this order: structure, problem, tableau, steps, trajectory, solve, vjp, loss, discrete,
-continuous, gradient, primitive; then batched and fast, fields and verify.
+continuous, gradient, primitive. Beside these stand batched and fast, checkpoint, retrace, fields
+and verify.
 """
 
+from adjode.checkpoint import adjoint_checkpointed, binomial_schedule
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
 from adjode.discrete import adjoint_discrete
 from adjode.fast import adjoint_fast
@@ -45,11 +47,13 @@ __all__ = [
     "TaylorTest",
     "Trajectory",
     "adjoint_backsolve",
+    "adjoint_checkpointed",
     "adjoint_discrete",
     "adjoint_fast",
     "adjoint_interpolated",
     "adjoint_pullback",
     "adjoint_quadrature",
+    "binomial_schedule",
     "dop853",
     "dopri5",
     "euler",

@@ -21,6 +21,7 @@ def adjoint_backsolve(
 
     z(t) is solved again, backwards, from the stored state at t1 and at each observation: memory
     does not grow with the steps, but the way back can be unstable where the way forth is not.
+    The path has lambda at the stops alone.
 
     Parameters
     ----------
@@ -48,7 +49,8 @@ def adjoint_backsolve(
 
     def segment(n, m, lam, theta_bar, scale, solve_back):
         state = np.concatenate([zs[n].ravel(), lam, theta_bar])
-        piece = solve_back(field, state, n, m, np.where(np.arange(len(state)) < d, 1.0, scale))
+        scale = np.where(np.arange(len(state)) < d, 1.0, scale)
+        piece = solve_back(field, state, n, m, scale, store="stops")
         missed = np.max(np.abs(piece.zs[-1, :d] - zs[m].ravel()), initial=0.0)
         if not missed <= 100 * (atol + rtol * np.max(np.abs(zs[m]), initial=0.0)):
             raise GradientError(

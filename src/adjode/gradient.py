@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from adjode.checkpoint import adjoint_checkpointed
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
 from adjode.fast import adjoint_fast
 from adjode.loss import Gradient, loss_value
@@ -16,6 +17,7 @@ def strategy(name: str) -> tuple[Callable, str]:
         "backsolve": (adjoint_backsolve, "stops"),
         "interpolated": (adjoint_interpolated, "dense"),
         "quadrature": (adjoint_quadrature, "dense"),
+        "checkpointed": (adjoint_checkpointed, "times"),
     }
     if name not in strategies:
         raise ValueError(f"`adjoint` must be one of {', '.join(strategies)}; got {name!r}")
@@ -27,8 +29,9 @@ def value_and_gradient(problem: InitialValueProblem, loss: Loss, *, adjoint: str
                        ) -> tuple[float, Gradient]:  # fmt: skip
     """L and its derivatives in z0, theta, t0, t1 and the observation times.
 
-    `adjoint` is "discrete", "backsolve", "interpolated" or "quadrature"; rtol and atol hold for the
-    forward and the backward solve; `method` and errors are those of `solve`, and of the adjoint.
+    `adjoint` is "discrete", "backsolve", "interpolated", "quadrature" or "checkpointed"; rtol and
+    atol hold for the forward and the backward solve; `method` and errors are those of `solve`, and
+    of the adjoint.
     """
     adjoint_of, store = strategy(adjoint)
     ts = None if loss.observations is None else loss.observations.ts

@@ -45,7 +45,7 @@ def odeint(f: Callable, z0: Any, ts: Any, theta: Any, *, rtol: float = 1e-6, ato
     theta : float, array, or a nest of lists, tuples and dicts of these; () for none
     rtol, atol : float
         Tolerances of the forward and of the backward solve.
-    adjoint : {"discrete", "backsolve", "interpolated", "quadrature"}
+    adjoint : {"discrete", "backsolve", "interpolated", "quadrature", "checkpointed"}
     method : {"auto", "dopri5", "dop853"}
 
     Returns

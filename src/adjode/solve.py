@@ -13,17 +13,20 @@ from adjode.trajectory import Trajectory, collect
 
 
 def solve_fixed(
-    problem: InitialValueProblem, tableau: ButcherTableau, n_steps: int, *, ts=None, running=None
-) -> Trajectory:
+    problem: InitialValueProblem, tableau: ButcherTableau, n_steps: int, *, ts=None, running=None,
+    store: str = "stages",
+) -> Trajectory:  # fmt: skip
     """z at the nodes of n_steps equal steps from each stop (t0, ts, t1) to the next.
 
-    `ts`, `running` and errors are those of `solve`.
+    `store` is "stages", "times" or "stops"; this, `ts`, `running` and errors are as in `solve`.
     """
+    if store not in ("stages", "times", "stops"):
+        raise ValueError(f'`store` must be "stages", "times" or "stops"; got {store!r}')
     if not isinstance(n_steps, int | np.integer) or n_steps < 1:
         raise ValueError(f"`n_steps` must be a positive integer; got {n_steps!r}")
     stops, start, field = set_up(problem, ts, running, np.inf)
     steps = fixed_steps(field, start, stops, tableau, n_steps)
-    kind = {"store": "stages", "shape": problem.z0.shape, "running": running is not None}
+    kind = {"store": store, "shape": problem.z0.shape, "running": running is not None}
     trajectory = collect(steps, field, tableau, stops, **kind)
     if not np.all(np.isfinite(trajectory.zs[-1])):
         raise IntegrationError(f"{n_steps} fixed steps of {tableau.name} left the finite numbers")
@@ -42,8 +45,9 @@ def solve(problem: InitialValueProblem, *, rtol: float = 1e-6, atol: float = 1e-
         Times between t0 and t1 to stop at, such as ``loss.observations.ts``.
     running : callable, optional
         ``running(t, z, theta)``, a cost integrated, and controlled, along with the state.
-    store : {"dense", "stages", "stops"}
-        Keep what `dense` needs; the stage derivatives only; the states at the stops only.
+    store : {"dense", "stages", "times", "stops"}
+        Keep what `dense` needs; the stage derivatives only; the states at the stops, and the times
+        of all steps; the states at the stops only.
     max_evaluations : int
         How often f may be evaluated.
 
@@ -54,8 +58,8 @@ def solve(problem: InitialValueProblem, *, rtol: float = 1e-6, atol: float = 1e-
     IntegrationError
         When the step vanishes or the evaluations are used up before t1.
     """
-    if store not in ("dense", "stages", "stops"):
-        raise ValueError(f'`store` must be "dense", "stages" or "stops"; got {store!r}')
+    if store not in ("dense", "stages", "times", "stops"):
+        raise ValueError(f'`store` must be "dense", "stages", "times" or "stops"; got {store!r}')
     check_tolerances(rtol, atol)
     tableau = adaptive_tableau(method)
     stops, start, field = set_up(problem, ts, running, max_evaluations)

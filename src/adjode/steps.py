@@ -39,13 +39,20 @@ def stage_derivatives(tableau, field, t, z, h, k0) -> np.ndarray:
 
 def fixed_steps(field, z, stops, tableau, n_steps) -> Iterator[tuple]:
     """Yield (t, z, h, k, 1) for n_steps equal steps between each stop and the next, and an end."""
+    fsal, k0 = first_same_as_last(tableau), field(stops[0], z)
     for start, stop in pairwise(stops):
         for t, t_next in pairwise(np.linspace(start, stop, n_steps + 1).tolist()):
             h = t_next - t
-            k = stage_derivatives(tableau, field, t, z, h, field(t, z))
+            k = stage_derivatives(tableau, field, t, z, h, k0)
             yield t, z, h, k, 1
             z = z + h * (tableau.b @ k)
-    yield stops[-1], z, 0.0, field(stops[-1], z)[None], 0
+            k0 = k[-1] if fsal else field(t_next, z)
+    yield stops[-1], z, 0.0, k0[None], 0
+
+
+def first_same_as_last(tableau) -> bool:
+    """Is the last stage f(t + h, z_next), and so the first one of the next step?"""
+    return bool(tableau.c[-1] == 1 and np.array_equal(tableau.a[-1], tableau.b))
 
 
 def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False) -> Iterator[tuple]:

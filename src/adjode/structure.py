@@ -1,6 +1,6 @@
 """theta as a nest of floats and arrays, and as one vector; plain or traced by autograd."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import autograd.numpy as anp
@@ -31,18 +31,19 @@ def leaves(tree: Any) -> list:
 
 def rebuild(tree: Any, new: Sequence) -> Any:
     """The nest `tree`, in plain containers, with its leaves replaced left to right by `new`."""
-    queue = iter(new)
+    return filled(tree, iter(new))
 
-    def fill(node):
-        plain, entries = untraced(node), children(node)
-        if entries is None:
-            return next(queue)
-        filled = [fill(entry) for entry in entries]
-        if isinstance(plain, dict):
-            return dict(zip(plain, filled, strict=True))
-        return type(plain)(*filled) if hasattr(plain, "_fields") else type(plain)(filled)
 
-    return fill(tree)
+def filled(tree: Any, queue: Iterator) -> Any:
+    """`rebuild` from an iterator. Not a closure that calls itself: such a one is a cycle, and would
+    hold the traces that it fills in until the next collection."""
+    plain, entries = untraced(tree), children(tree)
+    if entries is None:
+        return next(queue)
+    new = [filled(entry, queue) for entry in entries]
+    if isinstance(plain, dict):
+        return dict(zip(plain, new, strict=True))
+    return type(plain)(*new) if hasattr(plain, "_fields") else type(plain)(new)
 
 
 def flatten(tree: Any) -> tuple[Any, Callable]:

@@ -1,5 +1,6 @@
 """What a solve leaves: the states at its nodes, the stages between, and what it cost."""
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,34 +36,39 @@ class Trajectory:
     tableau: ButcherTableau
     running: np.ndarray | None  # (N + 1,), the integral of the running cost up to each node
     stats: Stats
+    step_times: np.ndarray | None = None  # of all steps, where ts has the stops alone
 
 
 def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Trajectory:
     """Steps (t, z, h, k, tries) on flat states, as a trajectory of states of this shape.
 
-    `store` is "dense", "stages" or "stops": what to keep of each step. With a running cost the
-    last entry of the flat state is its integral.
+    `store` is "dense", "stages", "times" or "stops": what to keep of each step. With a running cost
+    the last entry of the flat state is its integral.
     """
-    kept, taken, tried, wanted = [], -1, 0, set(stops)
+    kept, times, taken, tried, wanted = [], array("d"), -1, 0, set(stops)
+    whole = store in ("dense", "stages")
     with np.errstate(all="ignore"):  # a trial step may overflow: it is rejected
         for t, z, h, k, tries in steps:
             taken, tried = taken + 1, tried + tries
             if store == "dense" and tries:
                 for row, c in zip(tableau.extra_a, tableau.extra_c, strict=True):
                     k = np.vstack([k, field(t + c * h, z + h * (row[: len(k)] @ k))])
-            if store != "stops" or t in wanted:
-                kept.append((t, z, k if store != "stops" else k[:1].copy()))
+            if store == "times":
+                times.append(t)
+            if whole or t in wanted:
+                kept.append((t, z, k if whole else k[:1].copy()))
     ts, zs, ks = zip(*kept, strict=True)
     d, n = len(zs[0]) - running, len(ts)
     ts, zs, fs = map(read_only, (np.array(ts), np.stack(zs), np.stack([k[0, :d] for k in ks])))
     stages, dense, stored = None, None, 0
-    if store != "stops":
+    if whole:
         ks = np.stack(ks[:-1])[:, :, :d]
         stages, stored = ks[:, : len(tableau.b)], ks.shape[0] * ks.shape[1]
         dense = dense_output(tableau, ts, zs[:, :d], ks, shape) if store == "dense" else None
     stats = Stats(field.calls, 0, taken, tried - taken, n + stored)
     shaped, cost = zs[:, :d].reshape(n, *shape), zs[:, d] if running else None
-    return Trajectory(ts, shaped, fs.reshape(n, *shape), stages, dense, tableau, cost, stats)
+    times = read_only(np.array(times)) if store == "times" else None
+    return Trajectory(ts, shaped, fs.reshape(n, *shape), stages, dense, tableau, cost, stats, times)
 
 
 def dense_output(tableau, ts, zs, ks, shape) -> Callable:

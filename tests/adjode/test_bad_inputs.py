@@ -62,7 +62,8 @@ BAD = {
     "atol traced": (lambda: grad(lambda a: anp.sum(odeint(atol=a)))(1e-8), ValueError,
                     "`atol` must be a positive number; got Autograd ArrayBox"),
     "adjoint": (lambda: odeint(adjoint="magic"), ValueError,
-                "`adjoint` must be one of discrete, backsolve, interpolated, quadrature; got 'magic'"),
+                "`adjoint` must be one of discrete, backsolve, interpolated, quadrature, checkpointed; "
+                "got 'magic'"),
     "method": (lambda: odeint(method="rk4"), ValueError, "got 'rk4'. A scheme .* adjode.solve_fixed"),
     "store": (lambda: adjode.solve(problem(), store="all"), ValueError, "`store` must be .* got 'all'"),
     "n_steps": (lambda: adjode.solve_fixed(problem(), adjode.rk4(), 0), ValueError,
@@ -139,7 +140,7 @@ LOST = {
 }
 
 
-@pytest.mark.parametrize("adjoint", ["discrete", "backsolve", "interpolated", "quadrature"])
+@pytest.mark.parametrize("adjoint", ["discrete", "backsolve", "interpolated", "quadrature", "checkpointed"])
 @pytest.mark.parametrize("name", LOST)
 def test_a_field_that_autograd_cannot_trace_is_never_a_zero_gradient(name, adjoint):
     with pytest.raises((TypeError, ValueError)) as caught:

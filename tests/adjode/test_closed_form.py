@@ -8,7 +8,7 @@ from scipy.integrate import quad
 import adjode
 
 NAMES = ["scalar", "linear", "clocked", "affine", "logistic", "batch", "backwards"]
-STRATEGIES = ["discrete", "backsolve", "interpolated", "quadrature"]
+STRATEGIES = ["discrete", "backsolve", "interpolated", "quadrature", "checkpointed"]
 # The promise is 100 rtol; benign problems get ten times better than promised.
 PROMISE = 10
 

@@ -10,7 +10,8 @@ import adjode
 # Each may import those before it.
 ORDER = [
     *("structure", "problem", "tableau", "steps", "trajectory", "solve", "vjp", "loss"),
-    *("discrete", "batched", "fast", "continuous", "gradient", "retrace", "primitive", "fields", "verify"),
+    *("discrete", "batched", "fast", "continuous", "checkpoint", "gradient", "retrace", "primitive"),
+    *("fields", "verify"),
 ]
 OUTSIDE = {"numpy", "scipy", "autograd"}
 FOLDER = Path(adjode.__file__).parent

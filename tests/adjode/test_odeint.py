@@ -8,7 +8,7 @@ from autograd.tracer import isbox
 
 import adjode
 
-STRATEGIES = ["discrete", "backsolve", "interpolated", "quadrature"]
+STRATEGIES = ["discrete", "backsolve", "interpolated", "quadrature", "checkpointed"]
 TIGHT = {"rtol": 1e-8, "atol": 1e-10}
 CLOSE = 1e-7  # ten times the tolerance, relative to the largest entry
 

@@ -103,7 +103,7 @@ def test_all_strategies_agree_with_observations_anywhere(seed, inner):
     ts = np.array([0.0, *sorted(inner), 1.0])
     weights = rng.normal(size=(len(ts), 2))
     found = []
-    for adjoint in ("discrete", "backsolve", "interpolated", "quadrature"):
+    for adjoint in ("discrete", "backsolve", "interpolated", "quadrature", "checkpointed"):
         loss = lambda z0, ts, theta, adjoint=adjoint: anp.sum(
             weights * anp.sin(adjode.odeint(f, z0, ts, theta, adjoint=adjoint, rtol=1e-8, atol=1e-10))
         )

@@ -41,7 +41,7 @@ def directions(size, z_size=2):
         yield direction / np.linalg.norm(direction)
 
 
-@pytest.mark.parametrize("adjoint", ["discrete", "backsolve", "interpolated", "quadrature"])
+@pytest.mark.parametrize("adjoint", ["discrete", "backsolve", "interpolated", "quadrature", "checkpointed"])
 def test_taylor_remainders_of_a_net(adjoint):
     loss, x = net(adjoint)
     gradient = grad(loss)(x)
