@@ -7,11 +7,18 @@
     ..._bar                                  the row dL/d...
 
 Read in this order: structure, problem, tableau, steps, trajectory, solve, vjp, loss, discrete,
-continuous, gradient, primitive; then fields and verify.
+continuous, gradient, primitive; then fields, verify and duality.
 """
 
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
 from adjode.discrete import adjoint_discrete
+from adjode.duality import (
+    DotProductTest,
+    InvariantDrift,
+    complex_step,
+    dot_product_test,
+    invariant_drift,
+)
 from adjode.fields import mlp
 from adjode.gradient import gradient, value_and_gradient
 from adjode.loss import AdjointPath, Gradient, loss_value
@@ -28,18 +35,21 @@ from adjode.steps import rk_step, rk_steps
 from adjode.structure import flatten
 from adjode.tableau import ButcherTableau, dop853, dopri5, euler, heun, midpoint, rk4
 from adjode.trajectory import Stats, Trajectory
-from adjode.verify import TaylorTest, taylor_remainders
+from adjode.verify import ObservedOrder, TaylorTest, observed_order, taylor_remainders
 from adjode.vjp import adjoint_pullback, pullback
 
 __all__ = [
     "AdjointPath",
     "ButcherTableau",
+    "DotProductTest",
     "Gradient",
     "GradientError",
     "InitialValueProblem",
     "IntegrationError",
+    "InvariantDrift",
     "Loss",
     "Observations",
+    "ObservedOrder",
     "Stats",
     "TaylorTest",
     "Trajectory",
@@ -48,15 +58,19 @@ __all__ = [
     "adjoint_interpolated",
     "adjoint_pullback",
     "adjoint_quadrature",
+    "complex_step",
     "dop853",
     "dopri5",
+    "dot_product_test",
     "euler",
     "flatten",
     "gradient",
     "heun",
+    "invariant_drift",
     "loss_value",
     "midpoint",
     "mlp",
+    "observed_order",
     "odeint",
     "pullback",
     "rk4",

@@ -10,7 +10,7 @@ import adjode
 # Each may import those before it.
 ORDER = [
     *("structure", "problem", "tableau", "steps", "trajectory", "solve", "vjp", "loss"),
-    *("discrete", "continuous", "gradient", "retrace", "primitive", "fields", "verify"),
+    *("discrete", "continuous", "gradient", "retrace", "primitive", "fields", "verify", "duality"),
 ]
 OUTSIDE = {"numpy", "scipy", "autograd"}
 FOLDER = Path(adjode.__file__).parent
