@@ -24,7 +24,7 @@ def test_complex_step_is_exact_to_rounding():
     found = adjode.complex_step(smooth, X, V)
     np.testing.assert_allclose(found, jacobian(X) @ V, rtol=1e-14)
     assert adjode.complex_step(np.exp, 0.7, 2.0) == pytest.approx(2 * np.exp(0.7), rel=1e-15)
-    assert adjode.complex_step(lambda x: x**3, np.float64(0.0), 1.0) == 0.0
+    assert abs(adjode.complex_step(lambda x: x**3, np.float64(0.0), 1.0)) < 1e-50
 
 
 def test_complex_step_goes_through_the_steps_of_a_scheme():
