@@ -1,4 +1,4 @@
-"""The pairing of a row with a column, seen from both sides: (w J) v = w (J v)."""
+"""A row, a matrix and a column, multiplied from both sides: (lam J) v = lam (J v)."""
 
 import warnings
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from adjode.verify import Finding, found
 
 def complex_step(fun: Callable, x: np.ndarray, direction: np.ndarray):
     """J d = Im fun(x + i h d) / h with h = 1e-30: a derivative without a subtraction, so without
-    rounding error to speak of.
+    rounding error to speak of; `eq-complex-step`.
 
     `fun` must be complex-differentiable as it is written. Two values of it tell: the result is
     compared with a central difference, to one part in ten thousand.
@@ -50,37 +50,37 @@ def complex_step(fun: Callable, x: np.ndarray, direction: np.ndarray):
 
 @dataclass(frozen=True)
 class DotProductTest(Finding):
-    """``w (J v)`` beside ``(w J) v`` for random v and w."""
+    """``lam (J v)`` beside ``(lam J) v`` for random lam and v."""
 
-    jvps: np.ndarray  # (n,), w (J v)
-    vjps: np.ndarray  # (n,), (w J) v
+    jvps: np.ndarray  # (n,), lam (J v)
+    vjps: np.ndarray  # (n,), (lam J) v
     gap: float  # the largest difference over the largest product
     excludes: float
     failures: tuple[str, ...]
 
 
-def dot_product_test(jvp: Callable, vjp: Callable, v_shape: tuple, w_shape: tuple, *,
+def dot_product_test(jvp: Callable, vjp: Callable, v_shape: tuple, lam_shape: tuple, *,
                      claim: float = 1e-10, pairs: int = 5, seed: int = 0) -> DotProductTest:  # fmt: skip
-    """w (J v) = (w J) v: two programs, one matrix, which neither forms.
+    """lam (J v) = (lam J) v: two programs, one matrix, which neither forms; `eq-dot-product`.
 
-    A scalar loss has one row: ``vjp = lambda w: w * gradient`` with ``w_shape = ()``.
+    A scalar loss has one row: ``vjp = lambda lam: lam * gradient`` with ``lam_shape = ()``.
 
     Parameters
     ----------
     jvp, vjp : callable
-        ``jvp(v)`` is J v, of w_shape, by a way that shares nothing with ``vjp(w)``, which is w J, of
-        v_shape: `complex_step`, say, or a difference.
+        ``jvp(v)`` is J v, of lam_shape, by a way that shares nothing with ``vjp(lam)``, which is
+        lam J, of v_shape: `complex_step`, say, or a difference.
     claim : float
         The relative error of J to exclude; above the error of the jvp.
     """
     rng, products = np.random.default_rng(seed), []
     for _ in range(pairs):
-        v, w = rng.normal(size=v_shape), rng.normal(size=w_shape)
-        ahead, back = np.asarray(jvp(v)), np.asarray(vjp(w))
-        if ahead.shape != np.shape(w) or back.shape != np.shape(v):
-            raise ValueError(f"J v and w J need the shapes {np.shape(w)} and {np.shape(v)}; "
+        v, lam = rng.normal(size=v_shape), rng.normal(size=lam_shape)
+        ahead, back = np.asarray(jvp(v)), np.asarray(vjp(lam))
+        if ahead.shape != np.shape(lam) or back.shape != np.shape(v):
+            raise ValueError(f"J v and lam J need the shapes {np.shape(lam)} and {np.shape(v)}; "
                              f"got {ahead.shape} and {back.shape}")  # fmt: skip
-        products.append((np.sum(w * ahead), np.sum(back * v)))
+        products.append((np.sum(lam * ahead), np.sum(back * v)))
     jvps, vjps = np.array(products).T
     size = np.max(np.abs(jvps))
     gap = float(np.max(np.abs(jvps - vjps)) / size) if size > 0 else np.inf
@@ -110,8 +110,9 @@ def invariant_drift(problem: InitialValueProblem, loss: Loss, gradient: Gradient
     """d/dt (lam v) = -g_z v for a tangent v' = f_z v, and lam v falls by l_z v at an observation.
 
     The tangent is solved forwards, with derivatives along v by differences of fourth order: nothing
-    is shared with the adjoint, not even automatic differentiation. A term that is missing or wrong
-    shows *at the time where it is missing*. It looks at lambda and dL/dz0, not at dL/dtheta.
+    is shared with the adjoint, not even automatic differentiation (`eq-invariant-sum`). A term that
+    is missing or wrong shows *at the time where it is missing*. It looks at lambda and dL/dz0, not
+    at dL/dtheta.
 
     Parameters
     ----------

@@ -50,7 +50,8 @@ class TaylorTest(Finding):
 def taylor_remainders(value: Callable, x: np.ndarray, gradient: np.ndarray, direction: np.ndarray, *,
                       steps=None, claim: float = 1e-3, central: bool = False, hvp=None
                       ) -> TaylorTest:  # fmt: skip
-    """L(x + e d) = L(x) + e g d + O(e^2): rates of 2, and the size of what remains.
+    """L(x + e d) = L(x) + e g d + O(e^2): rates of 2, `eq-taylor-rate`, and the size of what remains,
+    `eq-hidden-error`.
 
     A rate of 2 on large steps says little. The test passes when every rate is within 0.1 of the
     order, from both sides; the bound is below the claim; the remainders are a hundred times what

@@ -103,6 +103,17 @@ def test_the_verdict_refuses_it_too_and_says_why(name):
     assert right.passes and f"{right.bound:.1e}" in str(right)
 
 
+@pytest.mark.parametrize(("rate", "passes"), [(1.85, False), (1.95, True), (2.05, True), (2.15, False)])
+def test_the_rate_is_refused_from_both_sides(rate, passes):
+    """R = c h^2 - delta s h has this rate between 2h and h for the delta below: a gradient that is
+    too large gives a rate above two."""
+    curvature, slope, h = 0.5 * D @ D + D[0] * D[1], G @ D, 1e-3
+    delta = curvature * h / slope * (2**rate - 4) / (2**rate - 2)
+    test = adjode.taylor_remainders(quadratic, X, (1 + delta) * G, D, steps=[2 * h, h], claim=1e-2)
+    np.testing.assert_allclose(test.rates, rate, atol=1e-6)
+    assert test.passes == passes, str(test)
+
+
 def quartic(x):
     return float(np.sum(x**4) + x[0] * x[1] ** 2)
 
