@@ -8,11 +8,7 @@ from pathlib import Path
 import adjode
 
 # Each may import those before it.
-ORDER = [
-    *("structure", "problem", "tableau", "steps", "trajectory", "solve", "vjp", "loss"),
-    *("discrete", "batched", "fast", "continuous", "checkpoint", "gradient", "retrace", "primitive"),
-    *("fields", "verify"),
-]
+ORDER = ["structure", "problem", "tableau", "steps", "trajectory", "solve", "vjp", "loss", "discrete", "batched", "fast", "continuous", "checkpoint", "gradient", "retrace", "primitive", "fields", "verify", "duality"]
 OUTSIDE = {"numpy", "scipy", "autograd"}
 FOLDER = Path(adjode.__file__).parent
 
