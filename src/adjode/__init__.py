@@ -7,14 +7,17 @@
     ..._bar                                  the row dL/d...
 
 Read in this order: structure, problem, tableau, steps, trajectory, solve, vjp, loss, discrete,
-continuous, gradient, primitive; then fields and verify.
+continuous, gradient, primitive; then fields and verify. For systems of equations c(u, theta) = 0,
+beside all this: linear, newton, algebraic.
 """
 
+from adjode.algebraic import root
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
 from adjode.discrete import adjoint_discrete
 from adjode.fields import mlp
 from adjode.gradient import gradient, value_and_gradient
 from adjode.loss import AdjointPath, Gradient, loss_value
+from adjode.newton import RootError
 from adjode.primitive import odeint
 from adjode.problem import (
     GradientError,
@@ -40,6 +43,7 @@ __all__ = [
     "IntegrationError",
     "Loss",
     "Observations",
+    "RootError",
     "Stats",
     "TaylorTest",
     "Trajectory",
@@ -62,6 +66,7 @@ __all__ = [
     "rk4",
     "rk_step",
     "rk_steps",
+    "root",
     "solve",
     "solve_fixed",
     "taylor_remainders",

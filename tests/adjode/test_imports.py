@@ -11,6 +11,7 @@ import adjode
 ORDER = [
     *("structure", "problem", "tableau", "steps", "trajectory", "solve", "vjp", "loss"),
     *("discrete", "continuous", "gradient", "retrace", "primitive", "fields", "verify"),
+    *("linear", "newton", "algebraic"),
 ]
 OUTSIDE = {"numpy", "scipy", "autograd"}
 FOLDER = Path(adjode.__file__).parent
