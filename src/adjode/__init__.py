@@ -12,6 +12,7 @@ checkpoint (memory), retrace (second derivatives), algebraic (no time at all), f
 duality (how to know).
 """
 
+from adjode.algebraic import root
 from adjode.checkpoint import adjoint_checkpointed, binomial_schedule
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
 from adjode.discrete import adjoint_discrete
@@ -20,6 +21,7 @@ from adjode.fast import adjoint_fast
 from adjode.fields import mlp
 from adjode.gradient import gradient, value_and_gradient
 from adjode.loss import AdjointPath, Gradient, loss_value
+from adjode.newton import RootError
 from adjode.primitive import odeint
 from adjode.problem import GradientError, InitialValueProblem, IntegrationError, Loss, Observations
 from adjode.solve import solve, solve_fixed
@@ -42,6 +44,7 @@ __all__ = [
     "Loss",
     "Observations",
     "ObservedOrder",
+    "RootError",
     "Stats",
     "TaylorTest",
     "Trajectory",
@@ -71,6 +74,7 @@ __all__ = [
     "rk4",
     "rk_step",
     "rk_steps",
+    "root",
     "solve",
     "solve_fixed",
     "taylor_remainders",

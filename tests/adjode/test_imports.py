@@ -8,7 +8,11 @@ from pathlib import Path
 import adjode
 
 # Each may import those before it.
-ORDER = ["structure", "problem", "tableau", "steps", "trajectory", "solve", "vjp", "loss", "discrete", "batched", "fast", "continuous", "checkpoint", "gradient", "retrace", "primitive", "fields", "verify", "duality"]
+ORDER = [
+    *("structure", "problem", "tableau", "steps", "trajectory", "solve", "vjp", "loss"),
+    *("discrete", "batched", "fast", "continuous", "checkpoint", "gradient", "retrace", "primitive"),
+    *("fields", "verify", "duality", "linear", "newton", "algebraic"),
+]
 OUTSIDE = {"numpy", "scipy", "autograd"}
 FOLDER = Path(adjode.__file__).parent
 
