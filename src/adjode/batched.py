@@ -18,6 +18,10 @@ from adjode.vjp import adjoint_pullback, flat, record
 
 CLOSE = 1e-12  # two ways to the same number: rounding, with a margin of a few thousand
 
+# glibc gives every freed block back to the system, and asks for its pages again at the next call,
+# until it has seen a larger one freed: this one, 16 MB that are never touched.
+np.empty(2**21)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -54,16 +58,17 @@ class Nodes:
         return close(values, self.ks.reshape(values.shape), scale)
 
 
-def stage_nodes(trajectory: Trajectory, first: int, last: int, kept: np.ndarray) -> Nodes:
-    """The stages `kept` of the steps from node `first` to node `last`."""
-    k, ts = trajectory.stages[first:last, kept], trajectory.ts[first : last + 1]
-    a, c, hs = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.c[kept], np.diff(ts)
+def stage_nodes(trajectory: Trajectory, first: int, last: int) -> Nodes:
+    """The stages of the steps from node `first` to node `last`."""
+    kept, ts = stages_that_count(trajectory.tableau), trajectory.ts[first : last + 1]
+    a, c = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.c[kept]
+    k, hs = trajectory.stages[first:last, kept], np.diff(ts)
     zs = trajectory.zs[first:last].reshape(len(hs), 1, -1) + hs[:, None, None] * (a @ k)
     return Nodes(ts[:-1, None] + hs[:, None] * c, zs, k, hs)
 
 
 def stages_that_count(tableau: ButcherTableau) -> np.ndarray:
-    """Those with a weight b_i, or that such a one is computed from."""
+    """Those with a weight b_i, and those that such a one is computed from."""
     counts = np.zeros(len(tableau.b), bool)
     for i in reversed(range(len(counts))):
         counts[i] = tableau.b[i] != 0 or np.any(tableau.a[counts, i])
@@ -71,7 +76,7 @@ def stages_that_count(tableau: ButcherTableau) -> np.ndarray:
 
 
 def close(found, wanted, scale) -> bool:
-    return bool(np.all(np.abs(found - wanted) <= CLOSE * scale))  # False for anything not finite
+    return bool(np.all(np.abs(found - wanted) <= CLOSE * scale))  # False when not finite
 
 
 @dataclass(frozen=True)
@@ -81,21 +86,25 @@ class Batch:
     problem: InitialValueProblem
     layout: Layout
 
-    def __call__(self, ts: np.ndarray, zs: np.ndarray) -> tuple:
-        """f at times (n,) and flat states (n, D), shape (n, D); `back`; what the trace holds.
+    def __call__(self, ts: np.ndarray, zs: np.ndarray) -> tuple[np.ndarray, Callable]:
+        """f at times (n,) and flat states (n, D), shape (n, D), and the map `back`.
 
-        ``back(v)`` takes covectors (n, D) to the rows v f_z, shape (n, D), and to the sum over the
+        ``back(v)`` takes covectors (n, D) to the rows v f_z, shape (n, D), and the sum over the
         nodes of v f_theta, shape (P,); ``back(v, theta=False)`` leaves the sum out. Raises what f
         does when it does not take the layout, and ValueError when its result has another shape.
         """
-        problem, layout, d = self.problem, self.layout, self.problem.z0.shape
+        return self.trace(ts, zs)[:2]
+
+    def trace(self, ts, zs) -> tuple:
+        """The same, and how many numbers the trace holds."""
+        problem, layout, shape = self.problem, self.layout, self.problem.z0.shape
         args, n = leaves(problem.theta), len(ts)
-        m = no_accident(n, d, args)
+        m = no_accident(n, shape, args)
         pad = lambda x: np.concatenate([x, np.repeat(x[-1:], m - n, axis=0)]) if m > n else x
-        into, out = turns(layout, d)
-        t = np.repeat(pad(ts), d[0]) if layout.merged else pad(ts)
-        t = t.reshape(-1, *[1] * (len(d) - layout.merged)) if layout.clock else t
-        z, t = read_only(into(pad(zs))), read_only(t.copy())
+        into, out = turns(layout, shape)
+        t = np.repeat(pad(ts), shape[0]) if layout.merged else pad(ts).copy()
+        t = t.reshape(-1, *[1] * (len(shape) - layout.merged)) if layout.clock else t
+        z, t = read_only(into(pad(zs))), read_only(t)
         args = [x[:, None] if layout.columns and np.ndim(x) == 1 else x for x in args]
         fun = lambda z, *new: problem.f(t, z, rebuild(problem.theta, new))
         values, pulled, held = record(fun, z, *args)
@@ -105,7 +114,7 @@ class Batch:
         def back(v, theta=True):
             v = np.concatenate([v, np.zeros((m - n, v.shape[1]))]) if m > n else v
             z_bar, *theta_bars = pulled(into(v), None if theta else 1)
-            return out(z_bar)[:n], flat(theta_bars)
+            return out(z_bar)[:n], flat(theta_bars) if theta else None
 
         return out(values)[:n], back, held
 
@@ -127,25 +136,35 @@ def turns(layout: Layout, shape: tuple) -> tuple[Callable, Callable]:
     return lambda x: x.reshape(-1, *rows), lambda x: x.reshape(-1, size)
 
 
-def batch(problem: InitialValueProblem, nodes: Nodes, pull: Callable | None = None) -> Batch | None:
-    """f on many nodes, in the first layout in which it has its values at the `nodes`, and at one of
-    them the derivatives that `adjoint_pullback` gives for a single state; None if there is none."""
-    pull, zs = pull or adjoint_pullback(problem), nodes.zs.reshape(-1, problem.z0.size)
-    i, v = len(zs) // 2, np.zeros_like(zs)
-    v[i], single = np.cos(1.0 + np.arange(zs.shape[1])), None  # any row will do
+def batch(problem: InitialValueProblem, trajectory: Trajectory) -> Batch | None:
+    """f on many nodes, if there is a layout that holds on the last step of a trajectory with its
+    stages stored. Whoever uses it on other nodes compares the values there too: `Nodes.agree`."""
+    last = len(trajectory.ts) - 1
+    with np.errstate(all="ignore"):
+        return find_batch(problem, stage_nodes(trajectory, last - 1, last))[0]
+
+
+def find_batch(problem: InitialValueProblem, nodes: Nodes) -> tuple:
+    """The first layout in which f has its values at all of the nodes, and at one of them the rows
+    of a single state: a `Batch`, with `back` and the size of its trace here; or three times None.
+    """
+    pull, zs = adjoint_pullback(problem), nodes.zs.reshape(-1, problem.z0.size)
+    i, v, single = len(zs) // 2, np.zeros_like(zs), None
+    v[i] = np.cos(1.0 + np.arange(zs.shape[1]))  # any row will do
     for layout in LAYOUTS[problem.z0.ndim < 2 :]:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of an attempt
+                warnings.simplefilter("ignore")  # it is but an attempt
                 found = Batch(problem, layout)
-                values, back, _ = found(nodes.ts.ravel(), zs)
+                values, back, held = found.trace(nodes.ts.ravel(), zs)
                 if not nodes.agree(values):
                     continue
                 single = single or pull(nodes.ts.flat[i], zs[i], v[i])
-                (z_bar, theta_bar), scales = back(v), [np.max(np.abs(x), initial=0.0) for x in single[1:]]
-                z_bar[i] -= single[1]  # now zero everywhere: other nodes do not matter to this one
-            if close(z_bar, 0.0, scales[0]) and close(theta_bar, single[2], scales[1]):
-                return found
-        except Exception:  # f does not take this layout, whatever it said
+                z_bar, theta_bar = back(v)
+            z_bar[i] -= single[1]  # now zero everywhere: this node is moved by no other
+            z_size, theta_size = (np.max(np.abs(row), initial=0.0) for row in single[1:])
+            if close(z_bar, 0.0, z_size) and close(theta_bar, single[2], theta_size):
+                return found, back, held
+        except Exception:  # f does not take this layout, in whatever words
             continue
-    return None
+    return None, None, None

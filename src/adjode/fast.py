@@ -2,175 +2,187 @@
 
 import numpy as np
 
-from adjode.batched import Batch, batch, close, stage_nodes, stages_that_count
+from adjode.batched import close, find_batch, stage_nodes, stages_that_count
 from adjode.discrete import adjoint_discrete, step_back
 from adjode.loss import Gradient, finish, loss_rows
 from adjode.problem import InitialValueProblem, Loss
 from adjode.trajectory import Stats, Trajectory
 from adjode.vjp import adjoint_pullback
 
-ROOM = 2**19  # numbers that the trace of a chunk of steps may hold: 4 MB
-WIDE = 30
+ROOM = 2**19  # numbers in the trace of a chunk of steps: 4 MB, the fastest on a cache of that size
+WIDE = 32  # above, a covector for each stage is cheaper than one for each entry of the state
 
 
 def adjoint_fast(
     problem: InitialValueProblem, loss: Loss, trajectory: Trajectory, *, rtol=1e-6, atol=1e-8
 ) -> Gradient:
-    """`adjoint_discrete`, at a fraction of its time: the same numbers, to rounding.
+    """`adjoint_discrete` at a fraction of its time: the same numbers, to rounding.
 
-    All stage states are known after the forward solve, so f is traced once for the stages of many
-    steps, where it can take them as a batch. Parameters and errors are those of `adjoint_discrete`.
+    After the forward solve all stage states are known, so f is traced once for the stages of many
+    steps, if it can take them as a batch, with t as an array: that is tried, and what is found is
+    held against the equations of the discrete adjoint. Parameters and errors are those of
+    `adjoint_discrete`, which does the work where f takes no batch, or there is a running cost.
 
     Notes
     -----
-    ``stats.vjps`` counts the nodes at which f was traced: n for a batch of n. Further covectors
-    pulled back through the same trace evaluate nothing, and are not counted.
+    `eq-stage-propagator`, `eq-step-propagator`. ``stats.vjps`` counts the nodes at which f was
+    traced: n for a batch of n. More covectors through the same trace evaluate nothing, and do not
+    count.
     """
     if loss.running is not None or trajectory.stages is None or problem.z0.size == 0:
         return adjoint_discrete(problem, loss, trajectory, rtol=rtol, atol=atol)
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     with np.errstate(all="ignore"):
-        sweep = Sweep(problem, trajectory, lam, jumps)
+        sweep, points = Sweep(problem, trajectory, lam, jumps), []
         theta_bar = theta_bar + sweep.run()
-    points = []
     for n in reversed(range(len(trajectory.ts))):
-        points += [(trajectory.ts[n], lam) for lam in (sweep.lams[n], sweep.after(n))[: 1 + (n in jumps)]]
+        lams = [sweep.lams[n], sweep.after(n)][: 1 + (n in jumps)]
+        points += [(trajectory.ts[n], lam) for lam in lams]
     return finish(problem, loss, trajectory, rows, theta_bar, points, Stats(vjps=sweep.traced))
 
 
 class Refused(Exception):
-    """What was found in a batch is not the discrete adjoint."""
+    """What the batch gave is not the discrete adjoint."""
 
 
 class Sweep:
-    """lambda from the last node to the first, by chunks of steps, and theta_bar."""
+    """lambda from the last node to the first, in chunks of steps, and theta_bar."""
 
     def __init__(self, problem, trajectory, lam, jumps, way=None):
-        self.trajectory, self.jumps, self.pull = trajectory, jumps, adjoint_pullback(problem)
-        self.kept, self.way = stages_that_count(trajectory.tableau), way
-        self.a, self.b = trajectory.tableau.a[np.ix_(self.kept, self.kept)], trajectory.tableau.b[self.kept]
-        self.lams, self.traced, self.batch = np.empty((len(trajectory.ts), problem.z0.size)), 0, None
-        self.lams[-1] = lam
-        if way != "vjps":
-            self.open(problem)
-
-    def open(self, problem):
-        """The batch and the blocks of the Jacobian, from the last step."""
-        last = len(self.trajectory.ts) - 1
-        nodes = stage_nodes(self.trajectory, last - 1, last, self.kept)
-        self.batch = batch(problem, nodes, self.pull)
-        self.traced += nodes.ts.size + 1
+        self.trajectory, self.jumps, self.way, self.traced = trajectory, jumps, way, 0
+        self.pull, kept = adjoint_pullback(problem), stages_that_count(trajectory.tableau)
+        self.a, self.b = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.b[kept]
+        self.lams = np.empty((len(trajectory.ts), problem.z0.size))  # before the jumps
+        self.lams[-1], self.batch = lam, None
+        if way != "by_vjps":
+            nodes = self.nodes(len(self.lams) - 2, len(self.lams) - 1)
+            self.batch, back, held = find_batch(problem, nodes)
+            self.traced += 1
         if self.batch:
-            _, back, held = self.batch(nodes.ts[0], nodes.zs[0])
-            self.blocks = independent(problem.z0.shape, back, nodes.ts.size)
-            room = held + 3 * nodes.ts.size * self.blocks.size * self.blocks.shape[1]
-            self.length = max(1, int(ROOM / room))
+            self.held, self.blocks = held, independent(problem.z0.shape, back, nodes.ts.size)
+
+    def nodes(self, first, last):
+        nodes = stage_nodes(self.trajectory, first, last)
+        self.traced += nodes.ts.size
+        return nodes
 
     def after(self, n):
         """lambda at node n, with the jump there."""
         return self.lams[n] + self.jumps[n] if n in self.jumps else self.lams[n]
 
     def run(self):
-        theta_bar, last = 0.0, len(self.trajectory.ts) - 1
+        theta_bar, last = 0.0, len(self.lams) - 1
         while last > 0:
-            first = max(0, last - self.length) if self.batch else 0
-            theta_bar = theta_bar + self.chunk(first, last)
-            last = first
+            theta_chunk, last = self.chunk(last)
+            theta_bar = theta_bar + theta_chunk
         return theta_bar
 
-    def chunk(self, first, last):
+    def chunk(self, last):
+        """theta_bar of the steps down to a node that it chooses, and that node."""
         while self.batch:
-            way = self.way or ("stages" if self.blocks.shape[1] > WIDE else "jacobians")
+            d = self.blocks.shape[1]
+            way = self.way or ("by_jacobians" if d <= WIDE else "by_stages")
+            room = self.held + 3 * len(self.b) * self.blocks.size * d * (way == "by_jacobians")
+            first = max(0, last - max(1, int(ROOM / room)))
             try:
-                return getattr(self, "by_" + way)(first, last)
-            except Exception:
-                if self.blocks.shape[0] > 1:
-                    self.blocks = np.arange(self.blocks.size)[None]
+                return getattr(self, way)(first, last), first
+            except Exception:  # f refuses these nodes, or was Refused
+                if len(self.blocks) > 1:
+                    self.blocks = self.blocks.reshape(1, -1)
                 else:
                     self.batch = None
-        return self.by_vjps(first, last)
+        return self.by_vjps(0, last), 0
 
     def trace(self, first, last):
-        nodes = stage_nodes(self.trajectory, first, last, self.kept)
-        values, back, _ = self.batch(nodes.ts.ravel(), nodes.zs.reshape(nodes.ts.size, -1))
-        self.traced += nodes.ts.size
+        nodes = self.nodes(first, last)
+        values, back = self.batch(nodes.ts.ravel(), nodes.zs.reshape(nodes.ts.size, -1))
         if not nodes.agree(values):
             raise Refused
         return nodes, back
 
     def by_jacobians(self, first, last):
-        nodes, back = self.trace(first, last)
-        a, b, h, blocks = self.a, self.b, nodes.hs[:, None, None, None], self.blocks
-        jacobians = block_jacobians(back, blocks, nodes.ts.shape)
-        parts = stage_propagators(a, b, h, jacobians)  # Lambda_i = lambda_{n+1} parts[i]
-        step, lams = parts.sum(axis=0), np.empty((last - first, *blocks.shape))
-        for i in reversed(range(last - first)):
-            lam = lams[i] = self.after(first + i + 1)[blocks]
-            self.lams[first + i, blocks] = lam + (lam[:, None] @ step[i])[:, 0]
-        big = (lams[:, :, None] @ parts)[:, :, :, 0]  # (s, steps, B, d)
-        kappa = h[:, 0] * (np.multiply.outer(b, lams) + np.tensordot(a.T, big, 1))
-        def f(x):
-            out = np.empty((x.shape[1], x.shape[0], blocks.size)); out[:, :, blocks] = np.moveaxis(x, 0, 1); return out
-        big, kappa = f(big), f(kappa)
-        scale = np.max(np.abs(lams), axis=(1, 2)) + np.max(np.abs(big), axis=(1, 2))
-        return proven(back, kappa, big, scale)
+        """All f_z from one trace: a covector for each entry of a block."""
+        (nodes, back), blocks = self.trace(first, last), self.blocks
+        h = nodes.hs[:, None, None, None]
+        parts = stage_propagators(self.a, self.b, h, jacobians(back, blocks, nodes.ts.shape))
+        step, lams = np.eye(blocks.shape[1]) + parts.sum(axis=0), np.empty((last - first, *blocks.shape))
+        for n in reversed(range(last - first)):
+            lams[n] = self.after(first + n + 1)[blocks]
+            self.lams[first + n, blocks] = (lams[n][:, None] @ step[n])[:, 0]
+        big = (lams[:, :, None] @ parts)[:, :, :, 0]  # Lambda_i, (s, steps, B, d)
+        kappa = h[:, 0] * (np.multiply.outer(self.b, lams) + np.tensordot(self.a.T, big, 1))
+        big_flat, kappa_flat = np.empty_like(nodes.zs), np.empty_like(nodes.zs)
+        big_flat[:, :, blocks], kappa_flat[:, :, blocks] = (np.swapaxes(x, 0, 1) for x in (big, kappa))
+        return proven(back, kappa_flat, big_flat, np.max(np.abs(lams), axis=(1, 2)))
 
     def by_stages(self, first, last):
-        total = 0.0
+        """One trace a step: a covector for each stage, which is zero at the others."""
+        theta_bar = 0.0
         for n in reversed(range(first, last)):
-            nodes, back = self.trace(n, n + 1)
-            lam, h, big = self.after(n + 1), nodes.hs[0], np.zeros(nodes.zs.shape[1:])
-            kappa = np.empty_like(big)
+            (nodes, back), lam = self.trace(n, n + 1), self.after(n + 1)
+            big, kappa, row = np.zeros((3, *nodes.zs.shape[1:]))
             for i in reversed(range(len(big))):
-                row = np.zeros_like(big)
-                row[i] = kappa[i] = h * (self.b[i] * lam + self.a[:, i] @ big)
+                row[i] = kappa[i] = nodes.hs[0] * (self.b[i] * lam + np.dot(self.a[:, i], big))
                 big[i] = back(row, theta=False)[0][i]
-            scale = np.max(np.abs(lam)) + np.max(np.abs(big), keepdims=True)
-            total = total + proven(back, kappa[None], big[None], scale[0])
+                row[i] = 0.0
             self.lams[n] = lam + big.sum(axis=0)
-        return total
+            theta_bar = theta_bar + proven(back, kappa[None], big[None], np.max(np.abs(lam)))
+        return theta_bar
 
     def by_vjps(self, first, last):
-        total = 0.0
+        """The core: a trace and a covector for each stage."""
+        theta_bar = 0.0
         for n in reversed(range(first, last)):
-            self.lams[n], theta_bar, used = step_back(self.pull, self.trajectory, n, self.after(n + 1))
-            total, self.traced = total + theta_bar, self.traced + used
-        return total
+            self.lams[n], more, used = step_back(self.pull, self.trajectory, n, self.after(n + 1))
+            theta_bar, self.traced = theta_bar + more, self.traced + used
+        return theta_bar
 
 
-def proven(back, kappa, big, scale):
+def proven(back, kappa, big, size):
+    """sum_i kappa_i f_theta(Z_i), if kappa_i f_z(Z_i), from the same trace, are the Lambda_i that
+    lambda was computed with, `eq-stage-propagator`: what was guessed on the way does not matter.
+
+    kappa and big, the Lambda_i, have shape (steps, s, D); size is that of lambda, (steps,).
+    """
     z_bar, theta_bar = back(kappa.reshape(-1, kappa.shape[-1]))
+    scale = size + np.max(np.abs(big), axis=(1, 2))
     if not close(z_bar.reshape(big.shape), big, scale[:, None, None]):
         raise Refused
     return theta_bar
 
 
-def block_jacobians(back, blocks, shape):
-    """(steps, s, B, d, d)."""
+def jacobians(back, blocks, shape):
+    """f_z at the nodes, (steps, s, B, d, d), by a unit covector for each entry of a block."""
     n, d = shape[0] * shape[1], blocks.shape[1]
-    jacobians = np.empty((n, *blocks.shape, d))
+    found = np.empty((n, *blocks.shape, d))
     for e in range(d):
         unit = np.zeros((n, blocks.size))
         unit[:, blocks[:, e]] = 1.0
-        jacobians[:, :, e] = back(unit, theta=False)[0][:, blocks]
-    return jacobians.reshape(*shape, *jacobians.shape[1:])
+        found[:, :, e] = back(unit, theta=False)[0][:, blocks]
+    return found.reshape(*shape, *found.shape[1:])
 
 
-def stage_propagators(a, b, h, jacobians):
-    parts = np.empty((len(b), *np.delete(jacobians.shape, 1)))
-    eye = np.eye(jacobians.shape[-1])
+def stage_propagators(a, b, h, f_z):
+    """M_i = h (b_i I + sum_{j>i} a_ji M_j) f_z(Z_i), with Lambda_i = lambda_{n+1} M_i.
+
+    h broadcasts against f_z, (steps, s, ..., d, d), without its second axis, which comes first in
+    the result, (s, steps, ..., d, d).
+    """
+    parts, eye = np.empty_like(np.moveaxis(f_z, 1, 0), order="C"), np.eye(f_z.shape[-1])
     for i in reversed(range(len(b))):
         kappa = b[i] * eye + np.tensordot(a[i + 1 :, i], parts[i + 1 :], 1)
-        parts[i] = (h * kappa) @ jacobians[:, i]
+        parts[i] = (h * kappa) @ f_z[:, i]
     return parts
 
 
 def independent(shape, back, n):
-    full = np.arange(int(np.prod(shape)))[None]
-    v = np.zeros((n, full.size))
-    v[:, 0] = 1.0
-    hit = set(np.flatnonzero(np.any(back(v, theta=False)[0] != 0, axis=0)).tolist())
-    options = [full.T, full]
-    if len(shape) > 1:
-        options += [full.reshape(-1, shape[-1]), full.reshape(shape[0], -1).T]
-    return min((x for x in options if hit <= set(x[0].tolist())), key=lambda x: x.shape[1])
+    """A guess, (B, d), at which entries of z depend on which: the rows of z, its columns, or all.
+
+    The finest that the first row of f_z allows. It may be wrong: see `proven`.
+    """
+    whole, unit = np.arange(int(np.prod(shape)))[None], np.zeros((n, int(np.prod(shape))))
+    unit[:, 0] = 1.0
+    hit = np.flatnonzero(np.any(back(unit, theta=False)[0] != 0, axis=0))
+    rows, columns = whole.reshape(-1, *shape[-1:] or (1,)), whole.reshape(*shape[:1] or (1,), -1).T
+    guesses = [x for x in (whole.T, rows, columns, whole) if np.all(np.isin(hit, x[0]))]
+    return min(guesses, key=lambda x: x.shape[1])
