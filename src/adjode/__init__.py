@@ -7,7 +7,7 @@
     ..._bar                                  the row dL/d...
 
 Read in this order: structure, problem, tableau, steps, trajectory, solve, vjp, loss, discrete,
-continuous, gradient, primitive; then fields and verify.
+continuous, gradient, primitive; then fields and verify. Beside them: stiff, for implicit steps.
 """
 
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
@@ -26,7 +26,18 @@ from adjode.problem import (
 from adjode.solve import solve, solve_fixed
 from adjode.steps import rk_step, rk_steps
 from adjode.structure import flatten
-from adjode.tableau import ButcherTableau, dop853, dopri5, euler, heun, midpoint, rk4
+from adjode.tableau import (
+    ButcherTableau,
+    dop853,
+    dopri5,
+    euler,
+    heun,
+    implicit_midpoint,
+    midpoint,
+    radau,
+    rk4,
+    trapezoid,
+)
 from adjode.trajectory import Stats, Trajectory
 from adjode.verify import TaylorTest, taylor_remainders
 from adjode.vjp import adjoint_pullback, pullback
@@ -54,16 +65,19 @@ __all__ = [
     "flatten",
     "gradient",
     "heun",
+    "implicit_midpoint",
     "loss_value",
     "midpoint",
     "mlp",
     "odeint",
     "pullback",
+    "radau",
     "rk4",
     "rk_step",
     "rk_steps",
     "solve",
     "solve_fixed",
     "taylor_remainders",
+    "trapezoid",
     "value_and_gradient",
 ]
