@@ -7,7 +7,8 @@
     ..._bar                                  the row dL/d...
 
 Read in this order: structure, problem, tableau, steps, trajectory, solve, vjp, loss, discrete,
-continuous, gradient, primitive; then fields, verify and duality.
+continuous, gradient, primitive; then fields, verify and duality. Beside them: stiff, for implicit
+steps.
 """
 
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
@@ -33,7 +34,18 @@ from adjode.problem import (
 from adjode.solve import solve, solve_fixed
 from adjode.steps import rk_step, rk_steps
 from adjode.structure import flatten
-from adjode.tableau import ButcherTableau, dop853, dopri5, euler, heun, midpoint, rk4
+from adjode.tableau import (
+    ButcherTableau,
+    dop853,
+    dopri5,
+    euler,
+    heun,
+    implicit_midpoint,
+    midpoint,
+    radau,
+    rk4,
+    trapezoid,
+)
 from adjode.trajectory import Stats, Trajectory
 from adjode.verify import ObservedOrder, TaylorTest, observed_order, taylor_remainders
 from adjode.vjp import adjoint_pullback, pullback
@@ -66,6 +78,7 @@ __all__ = [
     "flatten",
     "gradient",
     "heun",
+    "implicit_midpoint",
     "invariant_drift",
     "loss_value",
     "midpoint",
@@ -73,11 +86,13 @@ __all__ = [
     "observed_order",
     "odeint",
     "pullback",
+    "radau",
     "rk4",
     "rk_step",
     "rk_steps",
     "solve",
     "solve_fixed",
     "taylor_remainders",
+    "trapezoid",
     "value_and_gradient",
 ]

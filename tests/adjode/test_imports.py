@@ -9,7 +9,7 @@ import adjode
 
 # Each may import those before it.
 ORDER = [
-    *("structure", "problem", "tableau", "steps", "trajectory", "solve", "vjp", "loss"),
+    *("structure", "problem", "tableau", "steps", "trajectory", "vjp", "stiff", "solve", "loss"),
     *("discrete", "continuous", "gradient", "retrace", "primitive", "fields", "verify", "duality"),
 ]
 OUTSIDE = {"numpy", "scipy", "autograd"}
