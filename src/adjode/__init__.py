@@ -27,7 +27,18 @@ from adjode.problem import GradientError, InitialValueProblem, IntegrationError,
 from adjode.solve import solve, solve_fixed
 from adjode.steps import rk_step, rk_steps
 from adjode.structure import flatten
-from adjode.tableau import ButcherTableau, dop853, dopri5, euler, heun, midpoint, rk4
+from adjode.tableau import (
+    ButcherTableau,
+    dop853,
+    dopri5,
+    euler,
+    heun,
+    implicit_midpoint,
+    midpoint,
+    radau,
+    rk4,
+    trapezoid,
+)
 from adjode.trajectory import Stats, Trajectory
 from adjode.verify import ObservedOrder, TaylorTest, observed_order, taylor_remainders
 from adjode.vjp import adjoint_pullback, pullback
@@ -64,6 +75,7 @@ __all__ = [
     "flatten",
     "gradient",
     "heun",
+    "implicit_midpoint",
     "invariant_drift",
     "loss_value",
     "midpoint",
@@ -71,6 +83,7 @@ __all__ = [
     "observed_order",
     "odeint",
     "pullback",
+    "radau",
     "rk4",
     "rk_step",
     "rk_steps",
@@ -78,5 +91,6 @@ __all__ = [
     "solve",
     "solve_fixed",
     "taylor_remainders",
+    "trapezoid",
     "value_and_gradient",
 ]

@@ -45,6 +45,7 @@ DROPPED = {
     "real": lambda x: np.sum(np.real(x) ** 2),
     "a real array": into_reals,
     "a constant": lambda x: 3.0,
+    "a real array, in a small part": lambda x: np.sum(x) + 1e-6 * np.sum(into_reals(x)),
 }
 CHANGED = {
     "norm": lambda x: np.linalg.norm(x) + np.sum(x),
