@@ -29,7 +29,7 @@ def adjoint_fast(
     traced: n for a batch of n. More covectors through the same trace evaluate nothing, and do not
     count.
     """
-    if loss.running is not None or trajectory.stages is None or problem.z0.size == 0:
+    if loss.running is not None or trajectory.stages is None or not trajectory.zs[0].size or trajectory.tableau.implicit:
         return adjoint_discrete(problem, loss, trajectory, rtol=rtol, atol=atol)
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     with np.errstate(all="ignore"):
