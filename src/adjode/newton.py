@@ -99,15 +99,15 @@ def newton(theta: np.ndarray, system: System) -> np.ndarray:
 
 
 def linearise(system: System, u: np.ndarray, theta: np.ndarray, count: int) -> np.ndarray:
-    """c at u, after `count` Newton steps; the factor of c_u goes into `system`."""
+    """c at u, before Newton step `count`; the factor of c_u goes into `system`."""
     value, values = jacobian_entries(system, u, theta)
     if not np.all(np.isfinite(value)):
         raise RootError(f"c(u, theta) is not finite at u = {short(u)}")
     try:
         system.factor = Factor(system.pattern, values)
     except np.linalg.LinAlgError:
-        raise RootError(f"c_u is singular at u = {short(u)}, after {count} Newton steps: start "
-                        "elsewhere, or see whether c determines u") from None  # fmt: skip
+        raise RootError(f"c_u is singular at u = {short(u)} (Newton step {count}): start elsewhere, "
+                        "or see whether c determines u") from None  # fmt: skip
     return value
 
 
