@@ -92,8 +92,9 @@ def newton(theta: np.ndarray, system: System) -> np.ndarray:
         else:
             raise stopped(f"no root after {MAX_STEPS} Newton steps", system, u, value)
         if lost > LOST * reached:
-            raise RootError(f"rounding may spoil the root, u = {short(u)}, by a part of {lost / reached:.0e}, "
-                            f"more than {LOST:.0e}: c_u is singular or nearly so there")  # fmt: skip
+            part = f"a part of {lost / reached:.0e}, more than {LOST:.0e}"
+            raise RootError(f"rounding may spoil {part}, of the root u = {short(u + step)}: c_u is "
+                            "singular or nearly so there")  # fmt: skip
         if np.any(np.abs(step) > SAME * np.abs(u + step)):  # so that c_u is that of the root, too
             linearise(system, u + step, theta, count)
     if slow or lost < size > before / 4:

@@ -404,7 +404,7 @@ BAD = {
                         adjode.RootError, "c_u is singular"),
     "ignores u": (lambda: root(lambda u, th: th * np.ones(2)), adjode.RootError, "c_u is singular"),
     "nearly": (lambda: root(lambda u, th: anp.dot(NEARLY, u) - np.array([1.0, 2.5])),
-               adjode.RootError, "rounding may spoil the root, .* c_u is singular or nearly so"),
+               adjode.RootError, "rounding may spoil a part .* c_u is singular or nearly so"),
     "nearly, at zero": (lambda: by_grad(lambda u, th: anp.dot(NEARLY, u) * th, u0=[0.0, 0.0]),
                         adjode.GradientError, "rounding may spoil the adjoint solve .* c_u is singular"),
     "start": (lambda: root(lambda u, th: u**2 - th), adjode.RootError, "start elsewhere"),
