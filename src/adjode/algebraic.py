@@ -33,8 +33,8 @@ def root(c: Callable, u0: Any, theta: Any, *, pattern: Any = None,
         Which entries of c_u may differ from zero, u flattened: all; those of a band, as for
         ``scipy.linalg.solve_banded``; those of the mask.
     rtol, atol : float
-        Newton stops when its step is below ``rtol |u| + atol``, in the largest entries, or below
-        what rounding leaves.
+        Newton stops when its step is below ``rtol |u| + atol`` in every entry, or no longer shrinks
+        because of rounding.
 
     Returns
     -------

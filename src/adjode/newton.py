@@ -13,6 +13,7 @@ from adjode.solve import checked
 from adjode.vjp import pullback
 
 MAX_STEPS, HALVINGS = 50, 20  # of Newton's method, and of one of its steps
+SAME = 1e-13  # a part of u that is not worth a new c_u
 
 
 class RootError(RuntimeError):
@@ -81,16 +82,20 @@ def newton(theta: np.ndarray, system: System) -> np.ndarray:
             step = -system.factor.solve(value, False)
             size, reached = largest(step), largest(u + step)
             lost = system.factor.rounding(u + step, 0.0, False) if size <= LOST * reached else 0.0
-            if size <= max(system.rtol * reached + system.atol, lost):
+            if np.all(np.abs(step) <= system.rtol * np.abs(u + step) + system.atol):
+                break
+            if before / 4 < size <= lost:
                 break
             again = lambda new: system.factor.solve(system.plain(flat(new)), False)
-            u, slow = damped(u, step, again, system, value), before / 4 < size < LOST * reached
+            u, slow = damped(u, step, again, lost, system, value), before / 4 < size < LOST * reached
             before = size
         else:
             raise stopped(f"no root after {MAX_STEPS} Newton steps", system, u, value)
         if lost > LOST * reached:
-            raise stopped("rounding spoils the root", system, u, value)
-        if lost < size:  # so that c_u is that of the root, too
+            part = f"a part of {lost / reached:.0e}, more than {LOST:.0e}"
+            raise RootError(f"rounding may spoil {part}, of the root u = {short(u + step)}: c_u is "
+                            "singular or nearly so there")  # fmt: skip
+        if np.any(np.abs(step) > SAME * np.abs(u + step)):  # so that c_u is that of the root, too
             linearise(system, u + step, theta, count)
     if slow or lost < size > before / 4:
         raise stopped("Newton's steps shrink slowly to the last, as where c_u is singular at the "
@@ -99,23 +104,24 @@ def newton(theta: np.ndarray, system: System) -> np.ndarray:
 
 
 def linearise(system: System, u: np.ndarray, theta: np.ndarray, count: int) -> np.ndarray:
-    """c at u, after `count` Newton steps; the factor of c_u goes into `system`."""
+    """c at u, before Newton step `count`; the factor of c_u goes into `system`."""
     value, values = jacobian_entries(system, u, theta)
     if not np.all(np.isfinite(value)):
         raise RootError(f"c(u, theta) is not finite at u = {short(u)}")
     try:
         system.factor = Factor(system.pattern, values)
     except np.linalg.LinAlgError:
-        raise RootError(f"c_u is singular at u = {short(u)}, after {count} Newton steps: start "
-                        "elsewhere, or see whether c determines u") from None  # fmt: skip
+        raise RootError(f"c_u is singular at u = {short(u)} (Newton step {count}): start elsewhere, "
+                        "or see whether c determines u") from None  # fmt: skip
     return value
 
 
-def damped(u, step, again: Callable, system: System, value) -> np.ndarray:
+def damped(u, step, again: Callable, lost: float, system: System, value) -> np.ndarray:
     """u + s step for the first s of 1, 1/2, 1/4, ... from which the next step, `again`, with c_u
-    as it is here, is shorter: a test that no scaling of the equations changes (Deuflhard, 2004)."""
+    as it is here, is shorter (or lost in rounding): no scaling of the equations changes that
+    (Deuflhard, 2004)."""
     for s in 0.5 ** np.arange(HALVINGS):
-        if largest(again(u + s * step)) <= (1 - s / 4) * largest(step):
+        if largest(again(u + s * step)) <= max((1 - s / 4) * largest(step), lost):
             return u + s * step
     raise stopped("Newton's method is stuck", system, u, value)
 
