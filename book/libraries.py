@@ -42,7 +42,8 @@ def listings(text):
         if match := re.search(r"(?m)^ask\((.*)\)$", cell):
             name, function, *packages = (x.strip().strip('"') for x in match[1].split(","))
             source = cell[: match.start()].strip()
-            assert source.startswith(f"def {function}(")
+            if not source.startswith(f"def {function}("):
+                raise ValueError(f"the cell that asks {name} does not begin with its listing")
             found[name] = (packages, source)
     return found
 
