@@ -58,7 +58,7 @@ def test_the_exact_gradients_are_those_of_differences():
     for z0, theta, ts, target in SETTING["CASES"].values():
         exact = SETTING["exact"](z0, theta, ts, target)
 
-        def loss(x):
+        def loss(x, target=target):
             growth = complex(*x[2:4]) * (x[5] ** 2 - x[4] ** 2) / 2
             return abs(complex(*x[:2]) * np.exp(growth) - complex(*target)) ** 2 / 2
 
@@ -179,3 +179,41 @@ def test_diffrax_differentiates_the_steps_and_its_backsolve_has_no_time_gradient
     arguments = map(np.array, SETTING["CASES"]["turning"])
     with pytest.raises(Exception, match="tangent"):
         names["with_diffrax"](*arguments)
+
+
+# The products in PyTorch, beside the tape of "Vector-Jacobian products".
+
+VJP_TEXT = libraries.VJP_CHAPTER.read_text()
+PRODUCTS = json.loads(libraries.VJP_STORED.read_text())
+ROUNDING = 1e-12  # a dozen operations on numbers of size 1 to 10, stored with 14 digits
+
+
+def by_our_tape(name):
+    names = libraries.pytorch_setting(VJP_TEXT)
+    vjp, field, weights = names["vjp"], names["field"], [names[k] for k in ("W1", "b", "W2")]
+    if name == "in_pytorch":
+        return vjp(field, names["z"], *weights)[1](names["row"])
+    pairs = zip(names["batch"], names["batch_rows"], strict=True)
+    parts = [vjp(field, z, *weights)[1](row) for z, row in pairs]
+    return [np.array([p[0] for p in parts]), *(sum(p[i] for p in parts) for i in (1, 2, 3))]
+
+
+def test_each_product_of_the_page_is_stored():
+    assert (
+        sorted(libraries.pytorch_listings(VJP_TEXT)) == sorted(PRODUCTS) == ["batch_in_pytorch", "in_pytorch"]
+    )
+
+
+@pytest.mark.parametrize("name", ["in_pytorch", "batch_in_pytorch"])
+def test_the_products_of_pytorch_are_those_of_our_tape(name):
+    source, _ = libraries.pytorch_listings(VJP_TEXT)[name]
+    assert PRODUCTS[name]["listing"] == libraries.digest(source), "run book/libraries.py again"
+    for ours, theirs in zip(by_our_tape(name), PRODUCTS[name]["rows"], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=ROUNDING, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("name", ["in_pytorch", "batch_in_pytorch"])
+def test_pytorch_returns_what_is_stored(name):
+    needs("torch")
+    for now, then in zip(libraries.run_pytorch(name, VJP_TEXT), PRODUCTS[name]["rows"], strict=True):
+        np.testing.assert_allclose(now, then, rtol=ROUNDING, atol=ROUNDING)
