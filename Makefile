@@ -10,7 +10,7 @@ PORT ?= 8000
 bin := .venv/bin
 python := $(bin)/python
 
-.PHONY: book test serve match lint clean help again
+.PHONY: book test mutants serve match lint clean help again
 .DEFAULT_GOAL := help
 
 book: .venv/installed  ## build the book, every cell executed, into _build/html
@@ -18,6 +18,9 @@ book: .venv/installed  ## build the book, every cell executed, into _build/html
 
 test: .venv/installed  ## run all tests (those of the built pages need `make book` first)
 	@$(python) -m pytest $(ARGS)
+
+mutants: .venv-mutants/installed  ## MODULE=adjode/discrete: break the code on purpose; tests must notice (minutes)
+	@.venv-mutants/bin/python tests/mutants/run.py $(MODULE)
 
 serve: .venv/installed  ## serve the built book; PORT=8000
 	@test -f _build/html/index.html || { echo "There is no built book yet: run \`make book\` first." >&2; exit 1; }
@@ -53,4 +56,13 @@ again:
 	@rm -f $@
 	@$(python) -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	@$(python) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+# Mutation testing has an environment of its own: nobody else needs its tools.
+.venv-mutants/installed: tests/mutants/requirements.txt requirements.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none was found. Name one: make mutants PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear .venv-mutants
+	@grep -v '^-e' requirements.txt >.venv-mutants/constraints.txt
+	@.venv-mutants/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c .venv-mutants/constraints.txt -r tests/mutants/requirements.txt
 	@touch $@
