@@ -116,15 +116,14 @@ class Sweep:
         return proven(back, kappa_flat, big_flat, np.max(np.abs(lams), axis=(1, 2)))
 
     def by_stages(self, first, last):
-        """One trace a step: a covector for each stage, which is zero at the others."""
+        """One trace a step, pulled back once for each stage."""
         theta_bar = 0.0
         for n in reversed(range(first, last)):
             (nodes, back), lam = self.trace(n, n + 1), self.after(n + 1)
-            big, kappa, row = np.zeros((3, *nodes.zs.shape[1:]))
+            big, kappa = np.zeros((2, *nodes.zs.shape[1:]))
             for i in reversed(range(len(big))):
-                row[i] = kappa[i] = nodes.hs[0] * (self.b[i] * lam + np.dot(self.a[:, i], big))
-                big[i] = back(row, theta=False)[0][i]
-                row[i] = 0.0
+                kappa[i] = nodes.hs[0] * (self.b[i] * lam + np.dot(self.a[:, i], big))
+                big[i] = back(kappa, theta=False)[0][i]
             self.lams[n] = lam + big.sum(axis=0)
             theta_bar = theta_bar + proven(back, kappa[None], big[None], np.max(np.abs(lam)))
         return theta_bar
