@@ -51,6 +51,10 @@ class Nodes:
     ks: np.ndarray  # (steps, s, D), f there
     hs: np.ndarray  # (steps,)
 
+    def step(self, n: int) -> "Nodes":
+        """Those of one step."""
+        return Nodes(*(part[n : n + 1] for part in (self.ts, self.zs, self.ks, self.hs)))
+
     def agree(self, values: np.ndarray) -> bool:
         """Whether values (steps * s, D) are the stored ones. Rounding is relative to f, and to z
         over a step, which is what f may be a small difference of."""

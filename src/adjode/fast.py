@@ -93,17 +93,16 @@ class Sweep:
                     self.batch = None
         return self.by_vjps(0, last), 0
 
-    def trace(self, first, last):
-        nodes = self.nodes(first, last)
+    def trace(self, nodes):
         values, back = self.batch(nodes.ts.ravel(), nodes.zs.reshape(nodes.ts.size, -1))
         if not nodes.agree(values):
             raise Refused
-        return nodes, back
+        return back
 
     def by_jacobians(self, first, last):
         """All f_z from one trace: a covector for each entry of a block."""
-        (nodes, back), blocks = self.trace(first, last), self.blocks
-        h = nodes.hs[:, None, None, None]
+        nodes, blocks = self.nodes(first, last), self.blocks
+        back, h = self.trace(nodes), nodes.hs[:, None, None, None]
         parts = stage_propagators(self.a, self.b, h, jacobians(back, blocks, nodes.ts.shape))
         step, lams = np.eye(blocks.shape[1]) + parts.sum(axis=0), np.empty((last - first, *blocks.shape))
         for n in reversed(range(last - first)):
@@ -116,16 +115,16 @@ class Sweep:
         return proven(back, kappa_flat, big_flat, np.max(np.abs(lams), axis=(1, 2)))
 
     def by_stages(self, first, last):
-        """One trace a step: a covector for each stage, which is zero at the others."""
-        theta_bar = 0.0
-        for n in reversed(range(first, last)):
-            (nodes, back), lam = self.trace(n, n + 1), self.after(n + 1)
-            big, kappa, row = np.zeros((3, *nodes.zs.shape[1:]))
-            for i in reversed(range(len(big))):
-                row[i] = kappa[i] = nodes.hs[0] * (self.b[i] * lam + np.dot(self.a[:, i], big))
-                big[i] = back(row, theta=False)[0][i]
-                row[i] = 0.0
-            self.lams[n] = lam + big.sum(axis=0)
+        """One trace a step, pulled back once for each stage."""
+        theta_bar, nodes = 0.0, self.nodes(first, last)
+        for n in reversed(range(last - first)):
+            one, lam = nodes.step(n), self.after(first + n + 1)
+            back, big = self.trace(one), np.zeros(one.zs.shape[1:])
+            kappa, a = np.multiply.outer(one.hs[0] * self.b, lam), one.hs[0] * self.a
+            for i in reversed(range(len(big))):  # what kappa still lacks above i is not asked for
+                kappa[i] += np.dot(a[i + 1 :, i], big[i + 1 :])
+                big[i] = back(kappa, theta=False)[0][i]
+            self.lams[first + n] = lam + big.sum(axis=0)
             theta_bar = theta_bar + proven(back, kappa[None], big[None], np.max(np.abs(lam)))
         return theta_bar
 

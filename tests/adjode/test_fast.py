@@ -1,6 +1,7 @@
 """The batched discrete adjoint gives the numbers of the plain one, whatever the field is like."""
 
 import tracemalloc
+import warnings
 
 import autograd.numpy as anp
 import numpy as np
@@ -53,6 +54,8 @@ FIELDS = {
                    {"merged": True, "clock": True}, 2),
     "fifty": (lambda t, z, theta: anp.dot(anp.tanh(z), theta) - z * t, np.ones(50), W50, {"clock": True}, 50),
     "nothing of z": (lambda t, z, theta: 0.0 * z + theta * anp.cos(t), Z3, 1.5, {"clock": True}, 1),
+    "kinks": (lambda t, z, theta: anp.where(z > 0, theta * z, t * anp.floor(theta) - z), Z3, 1.5,
+              {"clock": True}, 1),
     "no theta": (lambda t, z, theta: -z * t, Z3, (), {"clock": True}, 1),
     # no batch
     "branch on t": (lambda t, z, theta: theta * z if t < 0.6 else -z, Z3, 0.5, None, 0),
@@ -136,6 +139,15 @@ def test_each_way_by_itself(name, way):
     np.testing.assert_allclose(rows[0], rows[1], rtol=0, atol=SAME * np.max(np.abs(rows[1])))
 
 
+@pytest.mark.parametrize("name, other", [("net", "by_stages"), ("fifty", "by_jacobians")])
+def test_small_blocks_go_by_jacobians_and_large_ones_by_stages(name, other, monkeypatch):
+    problem, _, _ = problem_of(name)
+    monkeypatch.delattr(fast.Sweep, other)
+    sweep = fast.Sweep(problem, adjode.solve(problem), np.ones(problem.z0.size), {})
+    sweep.run()
+    assert sweep.batch
+
+
 @pytest.mark.parametrize("room", [1, 3000, 10**9])
 def test_where_the_chunks_end_does_not_matter(room, monkeypatch):
     problem, _, _ = problem_of("net")
@@ -176,22 +188,36 @@ def test_a_planted_error_is_refused_and_the_result_is_right(planted, monkeypatch
     assert differ(*both(problem, loss_of(problem.theta), trajectory)) < SAME
 
 
-def doubtful(batch_value, batch_rows):
-    """z -> sin z, by a function whose value and rows are another on a batch."""
-    double = primitive(lambda z: np.sin(z) * (batch_value if np.ndim(z) > 1 else 1.0))
-    defvjp(double, lambda ans, z: lambda v: v * np.cos(z) * (batch_rows if np.ndim(z) > 1 else 1.0))
-    return lambda t, z, theta: theta * double(z)
+def doubtful(many, value=1.0, z_rows=1.0, theta_rows=1.0):
+    """f and problem of theta sin z, by a function that is another one on more than so many nodes."""
+    off = lambda z, factor: factor if np.size(z) > 3 * many else 1.0
+    product = primitive(lambda z, theta: theta * np.sin(z) * off(z, value))
+    defvjp(
+        product,
+        lambda ans, z, theta: lambda v: v * theta * np.cos(z) * off(z, z_rows),
+        lambda ans, z, theta: lambda v: np.sum(v * np.sin(z)) * off(z, theta_rows),
+    )
+    return adjode.InitialValueProblem(lambda t, z, theta: product(z, theta), Z3, 0.0, 1.0, 0.7)
 
 
-@pytest.mark.parametrize("value, rows", [(1 + 1e-9, 1.0), (1.0, 1 + 1e-9), (np.nan, 1.0), (1.0, np.nan)])
-def test_values_or_derivatives_that_a_batch_changes_are_refused(value, rows):
-    problem = adjode.InitialValueProblem(doubtful(value, rows), Z3, 0.0, 1.0, 0.7)
+@pytest.mark.parametrize("factor", [1 + 1e-9, np.nan])
+@pytest.mark.parametrize("part", ["value", "z_rows", "theta_rows"])
+def test_values_or_derivatives_that_a_batch_changes_are_refused(part, factor):
+    problem = doubtful(1, **{part: factor})
     trajectory = adjode.solve(problem)
     assert batched.batch(problem, trajectory) is None
     assert differ(*both(problem, loss_of(0.7), trajectory)) < SAME
-    assert batched.batch(
-        adjode.InitialValueProblem(doubtful(1.0, 1.0), Z3, 0.0, 1.0, 0.7), trajectory
-    )  # so it is these factors
+    assert batched.batch(doubtful(1), trajectory)  # so it is the factor
+
+
+def test_a_batch_that_goes_wrong_later_is_refused_there():
+    problem = doubtful(13, value=1 + 1e-9)  # the first trial has twelve nodes
+    trajectory = adjode.solve(problem, rtol=1e-9)
+    sweep = fast.Sweep(problem, trajectory, np.cos(np.arange(3.0)), {})
+    assert sweep.batch
+    sweep.run()
+    assert sweep.batch is None
+    assert differ(*both(problem, loss_of(0.7), trajectory)) < SAME
 
 
 def test_nodes_that_influence_each_other_only_through_derivatives_are_refused():
@@ -206,8 +232,8 @@ def test_nodes_that_influence_each_other_only_through_derivatives_are_refused():
 
 def test_parameters_that_are_zero_do_not_hide_a_wrong_axis():
     # twelve stages and twelve entries: theta @ z has a value for z of shape (12, 12), and it is 0
-    f = lambda t, z, theta: -z + anp.dot(theta, z)
-    problem = adjode.InitialValueProblem(f, np.linspace(1, 2, 12), 0.0, 1.0, np.zeros((12, 12)))
+    f = lambda t, z, theta: -z + anp.dot(theta[0], anp.dot(theta[1], z))
+    problem = adjode.InitialValueProblem(f, np.linspace(1, 2, 12), 0.0, 1.0, np.zeros((2, 12, 12)))
     trajectory = adjode.solve(problem)
     assert batched.batch(problem, trajectory).layout == batched.Layout(last=True)
     assert differ(*both(problem, loss_of(problem.theta), trajectory)) < SAME
@@ -272,12 +298,15 @@ def test_failed_attempts_leave_no_trace_open():
 def test_warnings_of_an_attempt_are_not_shown():
     def f(t, z, theta):
         if np.ndim(z) > 1:
-            np.log(-1.0)  # a RuntimeWarning; warnings are errors here
+            warnings.warn("a batch is odd", stacklevel=2)
             raise ValueError
         return theta * z
 
     problem = adjode.InitialValueProblem(f, Z3, 0.0, 1.0, 0.7)
-    assert differ(*both(problem, loss_of(0.7), adjode.solve(problem))) < SAME
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        assert differ(*both(problem, loss_of(0.7), adjode.solve(problem))) < SAME
+    assert not shown
 
 
 def test_a_stiff_problem_at_the_limit_of_its_steps():
