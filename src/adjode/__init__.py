@@ -7,11 +7,12 @@
     ..._bar                                  the row dL/d...
 
 Read in this order: structure, problem, tableau, steps, trajectory, solve, vjp, loss, discrete,
-continuous, gradient, primitive; then fields and verify. Beside them: stiff, for implicit steps.
+continuous, gradient, primitive; then batched and fast, stiff, fields and verify.
 """
 
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
 from adjode.discrete import adjoint_discrete
+from adjode.fast import adjoint_fast
 from adjode.fields import mlp
 from adjode.gradient import gradient, value_and_gradient
 from adjode.loss import AdjointPath, Gradient, loss_value
@@ -56,6 +57,7 @@ __all__ = [
     "Trajectory",
     "adjoint_backsolve",
     "adjoint_discrete",
+    "adjoint_fast",
     "adjoint_interpolated",
     "adjoint_pullback",
     "adjoint_quadrature",

@@ -12,6 +12,8 @@ from adjode.stiff import implicit_cost, implicit_fixed_steps, implicit_steps, st
 from adjode.tableau import ButcherTableau, adaptive_tableau
 from adjode.trajectory import Trajectory, collect
 
+FLOAT = np.dtype(float)
+
 
 def solve_fixed(
     problem: InitialValueProblem, tableau: ButcherTableau, n_steps: int, *, ts=None, running=None
@@ -95,7 +97,12 @@ def set_up(problem: InitialValueProblem, ts, running: Callable | None, limit: fl
                          f"it runs from {times[0]} to {times[-1]}")  # fmt: skip
 
     def field(t, z):
-        return checked("f(t, z, theta)", f(t, read_only(z.reshape(shape)), theta), shape).ravel()
+        z = z.reshape(shape)
+        z.flags.writeable = False  # as `read_only`: a view, so that an f that writes to it raises
+        out = f(t, z, theta)
+        if type(out) is not np.ndarray or out.dtype is not FLOAT or out.shape != shape:
+            out = checked("f(t, z, theta)", out, shape)
+        return out.ravel()
 
     def with_cost(t, z):
         cost = running(t, read_only(z[:-1].reshape(shape)), theta)
