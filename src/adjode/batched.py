@@ -73,9 +73,9 @@ def stage_nodes(trajectory: Trajectory, first: int, last: int) -> Nodes:
 
 def stages_that_count(tableau: ButcherTableau) -> np.ndarray:
     """Those with a weight b_i, and those that such a one is computed from."""
-    counts = np.zeros(len(tableau.b), bool)
-    for i in reversed(range(len(counts))):
-        counts[i] = tableau.b[i] != 0 or np.any(tableau.a[counts, i])
+    counts = tableau.b != 0
+    for _ in tableau.b:
+        counts = counts | np.any(tableau.a[counts] != 0, axis=0)
     return np.flatnonzero(counts)
 
 

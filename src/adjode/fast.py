@@ -21,7 +21,7 @@ def adjoint_fast(
     After the forward solve all stage states are known, so f is traced once for the stages of many
     steps, if it can take them as a batch, with t as an array: that is tried, and what is found is
     held against the equations of the discrete adjoint. Parameters and errors are those of
-    `adjoint_discrete`, which does the work where f takes no batch, or there is a running cost.
+    `adjoint_discrete`, which does the work where f takes no batch, the scheme is implicit, or there is a running cost.
 
     Notes
     -----
@@ -29,7 +29,8 @@ def adjoint_fast(
     traced: n for a batch of n. More covectors through the same trace evaluate nothing, and do not
     count.
     """
-    if loss.running is not None or trajectory.stages is None or not trajectory.zs[0].size or trajectory.tableau.implicit:
+    core = loss.running is not None or trajectory.stages is None or problem.z0.size == 0
+    if core or trajectory.tableau.implicit:
         return adjoint_discrete(problem, loss, trajectory, rtol=rtol, atol=atol)
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     with np.errstate(all="ignore"):

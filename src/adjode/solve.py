@@ -9,7 +9,7 @@ from autograd.tracer import isbox
 from adjode.problem import InitialValueProblem, IntegrationError, check_times, read_only
 from adjode.steps import Counted, Stiff, adaptive_steps, fixed_steps
 from adjode.stiff import implicit_cost, implicit_fixed_steps, implicit_steps, state_jacobian
-from adjode.tableau import ButcherTableau, adaptive_tableau, radau
+from adjode.tableau import ButcherTableau, adaptive_tableau
 from adjode.trajectory import Trajectory, collect
 
 FLOAT = np.dtype(float)
@@ -72,7 +72,7 @@ def solve(problem: InitialValueProblem, *, rtol: float = 1e-6, atol: float = 1e-
     kind = {"store": store, "shape": problem.z0.shape, "running": running is not None}
 
     def attempt(method, **options):
-        tableau = radau(5 if rtol > 1e-5 else 7) if method == "radau" else adaptive_tableau(method)
+        tableau = adaptive_tableau(method)
         if tableau.implicit:
             f_z = state_jacobian(problem, field)
             steps = implicit_steps(field, f_z, start, stops, tableau, rtol, atol)

@@ -151,7 +151,9 @@ class Counted:
 
     def __call__(self, t: float, z: np.ndarray) -> np.ndarray:
         if self.calls >= self.limit:
-            raise IntegrationError(f"the solve used {self.calls} evaluations and stands at t = {t}."
-                                   ' The problem may be stiff (method="radau"), or rtol too small')  # fmt: skip
+            raise IntegrationError(
+                f"the solve used {self.calls} evaluations and stands at t = {t}. The problem may be "
+                'stiff (method="radau"), or rtol too small'
+            )
         self.calls += 1
         return self.field(t, z)
