@@ -1,9 +1,12 @@
 """The discrete adjoint: backpropagation through the steps that were taken, by hand."""
 
+from functools import partial
+
 import numpy as np
 
 from adjode.loss import Gradient, finish, loss_rows
 from adjode.problem import InitialValueProblem, Loss
+from adjode.stiff import implicit_step_back, state_jacobian
 from adjode.trajectory import Stats, Trajectory
 from adjode.vjp import adjoint_pullback
 
@@ -33,12 +36,15 @@ def adjoint_discrete(
     if trajectory.stages is None:
         raise ValueError('adjoint_discrete needs the stages; solve with store="stages" or "dense"')
     pull = adjoint_pullback(problem, loss.running)
+    step = partial(step_back, pull)
+    if trajectory.tableau.implicit:
+        step = partial(implicit_step_back, pull, state_jacobian(problem))
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     ts, vjps, last = trajectory.ts, 0, len(trajectory.ts) - 1
     points = [(ts[last], lam), (ts[last], lam + jumps.get(last, 0.0))]
     with np.errstate(all="ignore"):
         for n in reversed(range(last)):
-            lam, theta_step, used = step_back(pull, trajectory, n, points[-1][1])
+            lam, theta_step, used = step(trajectory, n, points[-1][1])
             theta_bar, vjps = theta_bar + theta_step, vjps + used
             points += [(ts[n], lam), (ts[n], lam + jumps.get(n, 0.0))]
     return finish(problem, loss, trajectory, rows, theta_bar, points, Stats(vjps=vjps))

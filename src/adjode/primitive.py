@@ -46,7 +46,8 @@ def odeint(f: Callable, z0: Any, ts: Any, theta: Any, *, rtol: float = 1e-6, ato
     rtol, atol : float
         Tolerances of the forward and of the backward solve.
     adjoint : {"discrete", "backsolve", "interpolated", "quadrature", "checkpointed"}
-    method : {"auto", "dopri5", "dop853"}
+    method : {"auto", "dopri5", "dop853", "radau"}
+        "auto" is dop853, or radau where the problem turns out to be stiff.
 
     Returns
     -------

@@ -7,9 +7,12 @@ import numpy as np
 from autograd.tracer import isbox
 
 from adjode.problem import InitialValueProblem, IntegrationError, check_times, read_only
-from adjode.steps import Counted, adaptive_steps, fixed_steps
+from adjode.steps import Counted, Stiff, adaptive_steps, fixed_steps
+from adjode.stiff import implicit_cost, implicit_fixed_steps, implicit_steps, state_jacobian
 from adjode.tableau import ButcherTableau, adaptive_tableau
 from adjode.trajectory import Trajectory, collect
+
+FLOAT = np.dtype(float)
 
 
 def solve_fixed(
@@ -25,7 +28,10 @@ def solve_fixed(
     if not isinstance(n_steps, int | np.integer) or n_steps < 1:
         raise ValueError(f"`n_steps` must be a positive integer; got {n_steps!r}")
     stops, start, field = set_up(problem, ts, running, np.inf)
-    steps = fixed_steps(field, start, stops, tableau, n_steps)
+    if tableau.implicit:
+        steps = implicit_fixed_steps(field, state_jacobian(problem, field), start, stops, tableau, n_steps)
+    else:
+        steps = fixed_steps(field, start, stops, tableau, n_steps)
     kind = {"store": store, "shape": problem.z0.shape, "running": running is not None}
     trajectory = collect(steps, field, tableau, stops, **kind)
     if not np.all(np.isfinite(trajectory.zs[-1])):
@@ -40,7 +46,8 @@ def solve(problem: InitialValueProblem, *, rtol: float = 1e-6, atol: float = 1e-
 
     Parameters
     ----------
-    method : {"auto", "dopri5", "dop853"}
+    method : {"auto", "dopri5", "dop853", "radau"}
+        "auto" is dop853, or radau where the problem turns out to be stiff.
     ts : array, shape (n,), optional
         Times between t0 and t1 to stop at, such as ``loss.observations.ts``.
     running : callable, optional
@@ -61,11 +68,24 @@ def solve(problem: InitialValueProblem, *, rtol: float = 1e-6, atol: float = 1e-
     if store not in ("dense", "stages", "times", "stops"):
         raise ValueError(f'`store` must be "dense", "stages", "times" or "stops"; got {store!r}')
     check_tolerances(rtol, atol)
-    tableau = adaptive_tableau(method)
     stops, start, field = set_up(problem, ts, running, max_evaluations)
-    steps = adaptive_steps(field, start, stops, tableau, rtol, atol, tangent=True)
     kind = {"store": store, "shape": problem.z0.shape, "running": running is not None}
-    return collect(steps, field, tableau, stops, **kind)
+
+    def attempt(method, **options):
+        tableau = adaptive_tableau(method)
+        if tableau.implicit:
+            f_z = state_jacobian(problem, field)
+            steps = implicit_steps(field, f_z, start, stops, tableau, rtol, atol)
+        else:
+            steps = adaptive_steps(field, start, stops, tableau, rtol, atol, tangent=True, **options)
+        return collect(steps, field, tableau, stops, **kind)
+
+    if method != "auto":
+        return attempt(method)
+    try:
+        return attempt("auto", patience=implicit_cost(len(start)))
+    except Stiff:
+        return attempt("radau")
 
 
 def set_up(problem: InitialValueProblem, ts, running: Callable | None, limit: float) -> tuple:
@@ -81,7 +101,12 @@ def set_up(problem: InitialValueProblem, ts, running: Callable | None, limit: fl
                          f"it runs from {times[0]} to {times[-1]}")  # fmt: skip
 
     def field(t, z):
-        return checked("f(t, z, theta)", f(t, read_only(z.reshape(shape)), theta), shape).ravel()
+        z = z.reshape(shape)
+        z.flags.writeable = False  # as `read_only`: a view, so that an f that writes to it raises
+        out = f(t, z, theta)
+        if type(out) is not np.ndarray or out.dtype is not FLOAT or out.shape != shape:
+            out = checked("f(t, z, theta)", out, shape)
+        return out.ravel()
 
     def with_cost(t, z):
         cost = running(t, read_only(z[:-1].reshape(shape)), theta)

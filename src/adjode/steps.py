@@ -30,10 +30,10 @@ def rk_steps(tableau: ButcherTableau, f: Callable, ts, z, theta) -> list:
 
 def stage_derivatives(tableau, field, t, z, h, k0) -> np.ndarray:
     """The k_i of `rk_step` for a flat plain state, shape (s, D); k0 = f(t, z) is at hand."""
-    k = np.empty((len(tableau.b), len(z)))
+    a, ts, k = h * tableau.a, t + h * tableau.c, np.empty((len(tableau.b), len(z)))
     k[0] = k0
     for i in range(1, len(k)):
-        k[i] = field(t + tableau.c[i] * h, z + h * (tableau.a[i, :i] @ k[:i]))
+        k[i] = field(ts[i], z + np.dot(a[i, :i], k[:i]))
     return k
 
 
@@ -55,20 +55,24 @@ def first_same_as_last(tableau) -> bool:
     return bool(tableau.c[-1] == 1 and np.array_equal(tableau.a[-1], tableau.b))
 
 
-def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False) -> Iterator[tuple]:
+def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False, patience=np.inf) -> Iterator:
     """Yield (t, z, h, k, tries) for each accepted step, and an end (t1, z1, 0, [f(t1, z1)], 0); the
     local error stays below a tenth of atol + rtol |z|, since errors add up on the way. `tangent`:
-    steps are bounded by the rate of v' = f_z v, which the error of z does not show at rest."""
+    steps are bounded by the rate of v' = f_z v, which the error of z does not show at rest. Raises
+    Stiff where they follow a decay, and the rest would cost more evaluations than `patience`."""
     t, tries, k = stops[0], 0, field(stops[0], z)[None]
     if not np.all(np.isfinite(k)):
         raise IntegrationError(f"f(t, z, theta) is not finite at the start, t = {t}: {k[0]}")
     h = first_step(field, t, z, k[0], stops[-1] - t, tableau, atol + rtol * np.abs(z))
-    power, v, error = tableau.order + 1, np.cos(1.0 + np.arange(len(z))), 0.0
-    reach = (0.1 * rtol * math.factorial(power)) ** (1 / power)
+    power, v, error, held = tableau.order + 1, np.cos(1.0 + np.arange(len(z))), 0.0, 0
+    reach = (0.1 * rtol * math.factorial(power)) ** (1 / power), 0.5 * stable(tableau)
     for stop in stops[1:]:
         while t != stop:
             if tangent and tries == 0:
-                h, v = bounded(field, t, z, k[-1], h, v, reach, np.max(atol), error)
+                h, v, decays = bounded(field, t, z, k[-1], h, v, reach, np.max(atol), error)
+                held = held + 1 if decays else held // 2
+                if held > 10 and abs((stops[-1] - t) / h) * len(k) > patience:
+                    raise Stiff(f"the problem is stiff at t = {t}")
             rest = stop - t
             t_next = stop if abs(rest) <= abs(h) else t + min(h, rest / 2, key=abs)  # no slivers
             step = t_next - t  # the size that the reverse sweep will see, to the last bit
@@ -93,9 +97,9 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False) -> Itera
 def error_norm(tableau, k, h, scale) -> float:
     """The largest entry of the local error over its tolerance; two estimates e, e' are combined
     as e^2 / sqrt(e^2 + e'^2 / 100), which is of higher order."""
-    sizes = [float(np.max(np.abs(h * (e @ k)) / scale, initial=0.0)) for e in tableau.errors]
+    sizes = [float((np.abs(h * np.dot(e, k)) / scale).max(initial=0.0)) for e in tableau.errors]
     if len(sizes) == 2 and sizes[0] > 0:
-        return sizes[0] ** 2 / np.hypot(sizes[0], 0.1 * sizes[1])
+        return sizes[0] ** 2 / math.hypot(sizes[0], 0.1 * sizes[1])
     return sizes[0]
 
 
@@ -111,26 +115,45 @@ def first_step(field, t, z, k0, span, tableau, scale) -> float:
 
 
 def bounded(field, t, z, k0, h, v, reach, atol, error) -> tuple:
-    """h, at most reach over the rate of f_z, and f_z v / |v| by a difference, the next v: the power
-    method. Decay is left to the error of z, unless that says nothing."""
+    """h, bounded by the rate of f_z; f_z v / |v| by a difference, the next v, as in the power method;
+    and whether h is no small part of the time of a decay. Where v decays and the error of z shows
+    it, steps go on to half of what is stable, reach[1] / rate: decay stays decay. Else to reach[0]."""
     size, length, sign = 1e-7 * np.linalg.norm(z) + atol, np.linalg.norm(v), np.sign(h)
     w = (field(t, z + size / length * v) - k0) / size
     rate = float(np.linalg.norm(w))
     if not 0 < rate < np.inf:
-        return h, v
+        return h, v, False
     decays = sign * (w @ v) < -0.7 * rate * length
-    return (h if decays and error >= 1e-3 else min(h, sign * reach / rate, key=abs)), w
+    most = sign * (max(reach) if decays and error >= 1e-3 else reach[0]) / rate
+    h = min(h, most, key=abs)
+    return h, w, decays and abs(h) * rate > 0.2
+
+
+def stable(tableau: ButcherTableau) -> float:
+    """The largest x up to which steps of size x / k do not make z' = -k z grow."""
+    series, power = [], np.ones(len(tableau.b))  # R(x) = 1 + x b 1 + x^2 b a 1 + ...
+    for _ in tableau.b:
+        series, power = [*series, tableau.b @ power], tableau.a @ power
+    x = np.linspace(0.0, 20.0, 2001)
+    growth = 1 - x * np.polynomial.polynomial.polyval(-x, series)
+    return float(x[np.argmax(np.abs(growth) > 1 + 1e-9)])
+
+
+class Stiff(IntegrationError):
+    """Steps held down by decay, not by the error: an implicit scheme is called for."""
 
 
 class Counted:
     """A field that counts its evaluations and stops when there are too many."""
 
     def __init__(self, field: Callable, limit: float = np.inf):
-        self.field, self.limit, self.calls = field, limit, 0
+        self.field, self.limit, self.calls, self.vjps = field, limit, 0, 0
 
     def __call__(self, t: float, z: np.ndarray) -> np.ndarray:
         if self.calls >= self.limit:
-            raise IntegrationError(f"the solve used {self.calls} evaluations and stands at t = {t}."
-                                   " The problem may be stiff, or rtol too small")  # fmt: skip
+            raise IntegrationError(
+                f"the solve used {self.calls} evaluations and stands at t = {t}. The problem may be "
+                'stiff (method="radau"), or rtol too small'
+            )
         self.calls += 1
         return self.field(t, z)

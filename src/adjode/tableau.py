@@ -1,27 +1,29 @@
-"""Explicit Runge-Kutta schemes as data.
+"""Runge-Kutta schemes as data.
 
 c_2 | a_21
-c_3 | a_31 a_32             k_i = f(t + c_i h, z + h sum_{j<i} a_ij k_j)
+c_3 | a_31 a_32             k_i = f(t + c_i h, z + h sum_j a_ij k_j), explicit when a_ij = 0, j >= i
 ----+---------------        z_next = z + h sum_i b_i k_i
     | b_1  b_2 ... b_s
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.integrate
+from numpy.polynomial import Legendre
 
 
 @dataclass(frozen=True)
 class ButcherTableau:
-    """z_next = z + h sum_i b_i k_i with k_i = f(t + c_i h, z + h sum_{j<i} a_ij k_j).
+    """z_next = z + h sum_i b_i k_i with k_i = f(t + c_i h, z + h sum_j a_ij k_j).
 
-    Raises ValueError when shapes disagree, a is not explicit or its rows and b have wrong sums.
+    The first stage is f(t, z) in every scheme, in an implicit one with weight 0 if need be.
+    Raises ValueError when shapes disagree, or the rows of a or b have wrong sums.
     """
 
     name: str
     order: int  # the global error is O(h^order)
-    a: np.ndarray  # (s, s), strictly lower triangular
+    a: np.ndarray  # (s, s), strictly lower triangular in an explicit scheme
     b: np.ndarray  # (s,)
     c: np.ndarray  # (s,)
     errors: tuple = ()  # each (s,): h e @ k estimates the local error
@@ -29,19 +31,23 @@ class ButcherTableau:
     extra_a: np.ndarray | None = None  # (x, s + x), stages that only the dense output needs
     extra_c: np.ndarray | None = None  # (x,)
     dense: np.ndarray | None = None  # (s + x, m): z(t + x h) = z + h sum_j (dense_j @ k) x^(j+1)
+    implicit: bool = field(init=False)  # a step solves equations for its stages
 
     def __post_init__(self):
         a, b, c = (np.array(x, float) for x in (self.a, self.b, self.c))
         shapes = a.shape == (len(b), len(b)) and c.shape == b.shape
         for holds, rule in (
             (shapes, f"shapes (s, s), (s,), (s,) are needed; got {a.shape}, {b.shape}, {c.shape}"),
-            (shapes and not np.any(np.triu(a)), "a must be strictly lower triangular (explicit)"),
+            (
+                shapes and not (np.any(np.triu(a)) and np.any(a[0])),
+                "a must be strictly lower triangular (explicit) or its first row zero (implicit)",
+            ),
             (shapes and np.allclose(a.sum(1), c, 0, 1e-13), "the rows of a must sum to c"),
             (abs(b.sum() - 1) < 1e-13, f"weights b must sum to 1; got {b.sum()}"),
         ):
             if not holds:
                 raise ValueError(f"tableau {self.name}: {rule}")
-        for name, value in {"a": a, "b": b, "c": c}.items():
+        for name, value in {"a": a, "b": b, "c": c, "implicit": bool(np.any(np.triu(a)))}.items():
             object.__setattr__(self, name, value)
 
 
@@ -86,6 +92,38 @@ def dop853() -> ButcherTableau:
     return ButcherTableau("dop853", 8, a, b, c, (pair.E5, pair.E3), 7, *extra, dense)
 
 
+def implicit_midpoint() -> ButcherTableau:
+    """z_next = z + h f(t + h/2, (z + z_next) / 2), order 2; k_1 = f(t, z) has weight 0."""
+    return ButcherTableau("implicit_midpoint", 2, [[0, 0], [0, 1 / 2]], [0, 1], [0, 1 / 2])
+
+
+def trapezoid() -> ButcherTableau:
+    """z_next = z + h (f(t, z) + f(t + h, z_next)) / 2, order 2."""
+    return ButcherTableau("trapezoid", 2, [[0, 0], [1 / 2, 1 / 2]], [1 / 2, 1 / 2], [0, 1])
+
+
+def radau(stages: int = 3) -> ButcherTableau:
+    """Radau IIA of order 2 s - 1: collocation at s nodes, s odd, the last one at t + h; for stiff
+    problems. The stage k_1 = f(t, z), of weight 0, serves the error estimate of order s.
+
+    Notes
+    -----
+    Hairer and Wanner, Solving Ordinary Differential Equations II, sections IV.5 and IV.8.
+    """
+    nodes = (Legendre.basis(stages) - Legendre.basis(stages - 1)).roots().real
+    c, powers = np.append((np.sort(nodes)[:-1] + 1) / 2, 1.0), np.arange(1, stages + 1)
+    integrals = np.linalg.inv(np.vander(c, increasing=True)) / powers[:, None]
+    a = c[:, None] ** powers @ integrals  # integrals of the Lagrange polynomials on the nodes
+    rates = np.linalg.eigvals(np.linalg.inv(a))
+    first = 1 / rates[np.argmin(np.abs(rates.imag))].real  # the weight of k_1 in the error
+    sums = 1 / powers - first * (powers == 1)
+    error = np.append(first, np.linalg.solve(c ** (powers[:, None] - 1), sums) - a[-1])
+    with_first = lambda rows: np.pad(rows, [(1, 0)] * np.ndim(rows))
+    dense, none = np.vstack([np.zeros(stages), integrals.T]), (np.zeros((0, stages + 1)), np.zeros(0))
+    pair = with_first(a), with_first(a[-1]), with_first(c), (error,), stages
+    return ButcherTableau("radau", 2 * stages - 1, *pair, *none, dense)
+
+
 def with_last_stage(pair) -> tuple:
     """SciPy's a, b, c with the stage k_(s+1) = f(t + h, z_next) of weight 0 appended."""
     s = len(pair.B)
@@ -96,8 +134,8 @@ def with_last_stage(pair) -> tuple:
 
 def adaptive_tableau(method: str) -> ButcherTableau:
     """The embedded scheme with this name; "auto" is the one of highest order."""
-    pairs = {"auto": dop853, "dopri5": dopri5, "dop853": dop853}
+    pairs = {"auto": dop853, "dopri5": dopri5, "dop853": dop853, "radau": lambda: radau(7)}
     if method not in pairs:
-        raise ValueError(f'`method` must be "auto", "dopri5" or "dop853"; got {method!r}. A scheme '
-                         "without an error estimate runs in adjode.solve_fixed")  # fmt: skip
+        raise ValueError(f'`method` must be "auto", "dopri5", "dop853" or "radau"; got {method!r}. '
+                         "A scheme without an error estimate runs in adjode.solve_fixed")  # fmt: skip
     return pairs[method]()

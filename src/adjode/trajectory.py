@@ -65,7 +65,7 @@ def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Tra
         ks = np.stack(ks[:-1])[:, :, :d]
         stages, stored = ks[:, : len(tableau.b)], ks.shape[0] * ks.shape[1]
         dense = dense_output(tableau, ts, zs[:, :d], ks, shape) if store == "dense" else None
-    stats = Stats(field.calls, 0, taken, tried - taken, n + stored)
+    stats = Stats(field.calls, field.vjps, taken, tried - taken, n + stored)
     shaped, cost = zs[:, :d].reshape(n, *shape), zs[:, d] if running else None
     times = read_only(np.array(times)) if store == "times" else None
     return Trajectory(ts, shaped, fs.reshape(n, *shape), stages, dense, tableau, cost, stats, times)

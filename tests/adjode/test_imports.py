@@ -9,8 +9,9 @@ import adjode
 
 # Each may import those before it.
 ORDER = [
-    *("structure", "problem", "tableau", "steps", "trajectory", "solve", "vjp", "loss"),
-    *("discrete", "continuous", "checkpoint", "gradient", "retrace", "primitive", "fields", "verify"),
+    *("structure", "problem", "tableau", "steps", "trajectory", "vjp", "stiff", "solve"),
+    *("loss", "discrete", "batched", "fast", "continuous", "checkpoint", "gradient", "retrace"),
+    *("primitive", "fields", "verify", "duality", "linear", "newton", "algebraic"),
 ]
 OUTSIDE = {"numpy", "scipy", "autograd"}
 FOLDER = Path(adjode.__file__).parent

@@ -132,7 +132,10 @@ def test_a_field_that_is_not_a_number_stops_at_once(start):
 def test_evaluations_are_limited():
     problem = adjode.InitialValueProblem(lambda t, z, k: -k * z, [1.0], 0.0, 1.0, 1e9)
     with pytest.raises(adjode.IntegrationError, match=r"used 500 evaluations.*stiff"):
-        adjode.solve(problem, max_evaluations=500)
+        adjode.solve(problem, max_evaluations=500, method="dop853")
+    with pytest.raises(adjode.IntegrationError, match=r"used 100 evaluations.*stiff"):
+        adjode.solve(problem, max_evaluations=100)
+    assert adjode.solve(problem, max_evaluations=1000).tableau.name == "radau"
 
 
 def test_fixed_steps_that_overflow_are_an_error():

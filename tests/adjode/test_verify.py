@@ -77,7 +77,7 @@ def test_the_checker_accepts_a_right_gradient_and_says_how_much_that_shows():
 
 def test_steps_are_chosen_when_absent():
     test = adjode.taylor_remainders(quadratic, X, G, D)
-    assert test.steps[0] == 0.1 and len(test.steps) == 11 and len(test.rates) == 10
+    assert test.steps[0] == 0.01 and len(test.steps) == 8 and len(test.rates) == 7
 
 
 WRONG = {
@@ -93,6 +93,147 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_the_checker_refuses_a_wrong_gradient(name):
     assert not right(adjode.taylor_remainders(quadratic, X, WRONG[name], D, steps=STEPS))
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_verdict_refuses_it_too_and_says_why(name):
+    test = adjode.taylor_remainders(quadratic, X, WRONG[name], D, steps=STEPS, claim=CLAIM)
+    assert not test.passes and str(test).startswith("TaylorTest fails: ")
+    right = adjode.taylor_remainders(quadratic, X, G, D, steps=STEPS, claim=CLAIM)
+    assert right.passes and f"{right.bound:.1e}" in str(right)
+
+
+@pytest.mark.parametrize(("rate", "passes"), [(1.85, False), (1.95, True), (2.05, True), (2.15, False)])
+def test_the_rate_is_refused_from_both_sides(rate, passes):
+    """R = c h^2 - delta s h has this rate between 2h and h for the delta below: a gradient that is
+    too large gives a rate above two."""
+    curvature, slope, h = 0.5 * D @ D + D[0] * D[1], G @ D, 1e-3
+    delta = curvature * h / slope * (2**rate - 4) / (2**rate - 2)
+    test = adjode.taylor_remainders(quadratic, X, (1 + delta) * G, D, steps=[2 * h, h], claim=1e-2)
+    np.testing.assert_allclose(test.rates, rate, atol=1e-6)
+    assert test.passes == passes, str(test)
+
+
+def quartic(x):
+    return float(np.sum(x**4) + x[0] * x[1] ** 2)
+
+
+def quartic_rows(x):
+    gradient = 4 * x**3 + np.array([x[1] ** 2, 2 * x[0] * x[1], 0.0])
+    hessian = np.diag(12 * x**2)
+    hessian[0, 1] = hessian[1, 0] = 2 * x[1]
+    hessian[1, 1] += 2 * x[0]
+    return gradient, hessian
+
+
+@pytest.mark.parametrize("factor", [1.0, 1 + 1e-5, -1.0])
+def test_central_remainders_are_of_order_three_and_exclude_more(factor):
+    gradient, _ = quartic_rows(X)
+    steps = 1e-2 * 0.5 ** np.arange(6)
+    options = {"steps": steps, "claim": 2e-6, "central": True}
+    test = adjode.taylor_remainders(quartic, X, factor * gradient, D, **options)
+    one_sided = adjode.taylor_remainders(quartic, X, gradient, D, steps=steps)
+    assert test.passes == (factor == 1.0), str(test)
+    if factor == 1.0:
+        third = 4 * np.sum(X * D**3) + D[0] * D[1] ** 2  # a sixth of the third derivative
+        np.testing.assert_allclose(test.remainders, abs(third) * steps**3, rtol=1e-3)
+        assert test.order == 3 and test.bound < 1e-3 * one_sided.bound
+
+
+@pytest.mark.parametrize("wrong", ["none", "doubled", "transposed entry", "one per cent"])
+def test_remainders_with_the_curvature_are_of_order_three(wrong):
+    gradient, hessian = quartic_rows(X)
+    factor = {"doubled": 2.0, "one per cent": 1.01}.get(wrong, 1.0)
+    if wrong == "transposed entry":
+        hessian[0, 1] = -hessian[0, 1]
+    test = adjode.taylor_remainders(quartic, X, gradient, D, hvp=factor * hessian @ D, claim=1e-2)
+    assert test.passes == (wrong == "none"), str(test)
+    if wrong == "none":
+        third = 4 * np.sum(X * D**3) + D[0] * D[1] ** 2
+        e = test.steps[-1]
+        assert test.bound == pytest.approx(abs(third) * e / (D @ hessian @ D / 2), rel=1e-2)
+
+
+def test_taylor_says_when_it_can_say_nothing():
+    linear = lambda x: float(np.array([2.0, 1.0, -1.0]) @ x)
+    test = adjode.taylor_remainders(linear, X, np.array([2.0, 1.0, -1.0]), D)
+    assert "near rounding" in str(test)
+    across = np.array([1.0, -1.0, 0.0])  # g d = 0
+    assert "another direction" in str(adjode.taylor_remainders(quadratic, X, G, across))
+    large = adjode.taylor_remainders(quadratic, X, G, D, steps=[0.1, 0.05], claim=1e-6)
+    assert large.failures == (f"an error of {large.bound:.1e} could hide; take smaller steps",)
+    block = np.array([0.0, 0.0, 1.0])  # a small entry of g is compared with itself
+    small = np.array([1e8, 1e8, 1.0]) * G
+    value = lambda x: float(quadratic(np.array([1.0, -2.0, x[2]])))
+    assert adjode.taylor_remainders(value, X, small, block).passes
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"direction": D[:2]}, "need one shape"),
+        ({"gradient": G[:2]}, "need one shape"),
+        ({"steps": [0.1]}, "two or more falling"),
+        ({"steps": [0.1, 0.2]}, "two or more falling"),
+        ({"steps": [0.1, 0.0]}, "two or more falling"),
+        ({"central": True, "hvp": G}, "do not go together"),
+    ],
+)
+def test_taylor_refuses_what_it_cannot_use(change, words):
+    options = {"value": quadratic, "x": X, "gradient": G, "direction": D} | change
+    with pytest.raises(ValueError, match=words):
+        adjode.taylor_remainders(**options)
+
+
+H = 0.1 * 0.5 ** np.arange(5)
+
+
+def trapezoid(h, shift=0.0):
+    x = np.arange(0.0, 1.0 + h / 2, h)
+    y = np.exp(x)
+    return np.array([h * (np.sum(y) - (y[0] + y[-1]) / 2) + shift, 1.0])
+
+
+def test_order_of_the_trapezoidal_rule():
+    values, exact = [trapezoid(h) for h in H], np.array([np.e - 1, 1.0])
+    test = adjode.observed_order(values, H, 2, exact=exact)
+    np.testing.assert_allclose(test.errors, (np.e - 1) * H**2 / 12, rtol=1e-3)
+    assert test.passes and test.excludes == pytest.approx(test.errors[-1] / np.max(values))
+    blind = adjode.observed_order(values, H, 2)
+    np.testing.assert_allclose(blind.errors, (np.e - 1) * 0.75 * H[:-1] ** 2 / 12, rtol=1e-3)
+    assert blind.passes and blind.excludes == np.inf and "cannot see a wrong limit" in str(blind)
+
+
+@pytest.mark.parametrize("order", [1, 1.75, 2.25, 3])
+def test_an_order_is_refused_from_both_sides(order):
+    test = adjode.observed_order([trapezoid(h) for h in H], H, order, exact=[np.e - 1, 1.0])
+    assert test.failures == (f"the observed order is 2.00, not {order}",)
+
+
+def test_a_wrong_limit_needs_an_exact_value():
+    off = [trapezoid(h, shift=1e-3) for h in H]
+    assert adjode.observed_order(off, H, 2).passes
+    assert not adjode.observed_order(off, H, 2, exact=[np.e - 1, 1.0]).passes
+
+
+def test_errors_near_rounding_have_no_order():
+    values = 1.0 + 1e-14 * H**2 / H[-1] ** 2
+    assert "near rounding" in str(adjode.observed_order(values, H, 2, exact=1.0))
+
+
+@pytest.mark.parametrize(
+    ("values", "steps", "exact", "words"),
+    [
+        (np.ones(2), [0.2, 0.1], 1.0, "three or more"),
+        (np.ones(3), [0.4, 0.2, 0.1], None, "three or more"),
+        (np.ones(3), [0.1, 0.2, 0.4], 1.0, "falling steps"),
+        (np.ones(4), [0.4, 0.2, 0.1], 1.0, "as many as values"),
+        (np.ones(4), [0.4, 0.2, 0.1, 0.01], None, "common ratio"),
+    ],
+)
+def test_order_refuses_what_it_cannot_use(values, steps, exact, words):
+    with pytest.raises(ValueError, match=words):
+        adjode.observed_order(values, steps, 2, exact=exact)
 
 
 def test_mlp_is_seeded_batched_and_shaped():

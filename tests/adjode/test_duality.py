@@ -1,0 +1,156 @@
+"""Complex step, dot products, and the invariant, on functions whose derivatives are known."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+import adjode
+
+M = np.array([[0.5, -1.2, 0.3], [2.0, 0.1, -0.7]])
+X, V = np.array([0.4, -0.9, 1.3]), np.array([1.0, 0.5, -2.0])
+
+
+def smooth(x):
+    return np.exp(np.sin(np.dot(M, x))) + x[0] * x[2]
+
+
+def jacobian(x):
+    inner = np.dot(M, x)
+    rows = (np.exp(np.sin(inner)) * np.cos(inner))[:, None] * M
+    return rows + np.array([x[2], 0.0, x[0]])
+
+
+def test_complex_step_is_exact_to_rounding():
+    found = adjode.complex_step(smooth, X, V)
+    np.testing.assert_allclose(found, jacobian(X) @ V, rtol=1e-14)
+    assert adjode.complex_step(np.exp, 0.7, 2.0) == pytest.approx(2 * np.exp(0.7), rel=1e-15)
+    assert abs(adjode.complex_step(lambda x: x**3, np.float64(0.0), 1.0)) < 1e-50
+
+
+def test_complex_step_goes_through_the_steps_of_a_scheme():
+    f = lambda t, z, theta: anp.tanh(theta * z) * t
+    end = lambda theta: adjode.rk_steps(adjode.rk4(), f, np.linspace(0, 1, 9), X, theta)[-1]
+    high, low = end(0.8 + 1e-5), end(0.8 - 1e-5)
+    np.testing.assert_allclose(adjode.complex_step(end, 0.8, 1.0), (high - low) / 2e-5, rtol=1e-8)
+
+
+def into_reals(x):
+    out = np.zeros(3)
+    out[:] = x**2
+    return out
+
+
+DROPPED = {
+    "abs": lambda x: np.sum(np.abs(x)),
+    "real": lambda x: np.sum(np.real(x) ** 2),
+    "a real array": into_reals,
+    "a constant": lambda x: 3.0,
+    "a real array, in a small part": lambda x: np.sum(x) + 1e-6 * np.sum(into_reals(x)),
+}
+CHANGED = {
+    "norm": lambda x: np.linalg.norm(x) + np.sum(x),
+    "conj": lambda x: np.sum(x * np.conj(x)) + x[0],
+    "abs in one term": lambda x: np.sum(x**2) + 1e-2 * np.abs(x[1]),
+    "a jump": lambda x: np.where(np.real(x[0]) > 0.4, x, 2 * x),
+}
+
+
+@pytest.mark.parametrize("name", DROPPED)
+def test_complex_step_refuses_what_drops_the_imaginary_part(name):
+    with pytest.raises(TypeError, match="dropped the imaginary part"):
+        adjode.complex_step(DROPPED[name], X, V)
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_complex_step_refuses_what_is_not_complex_differentiable(name):
+    with pytest.raises(ValueError, match="disagree"):
+        adjode.complex_step(CHANGED[name], X, V)
+
+
+def test_complex_step_needs_one_shape():
+    with pytest.raises(ValueError, match="one shape"):
+        adjode.complex_step(smooth, X, V[:2])
+
+
+def test_odeint_does_not_take_complex_numbers_in_silence():
+    end = lambda z0: adjode.odeint(lambda t, z, theta: -z, z0, np.array([0.0, 1.0]), ())[-1]
+    with pytest.raises(TypeError, match="must be real"):
+        adjode.complex_step(end, X, V)
+
+
+J = jacobian(X)
+TURNED = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+VJPS = {
+    "right": lambda w: w @ J,
+    "sign": lambda w: -w @ J,
+    "factor": lambda w: 1.001 * w @ J,
+    "one part in a billion": lambda w: (1 + 1e-9) * w @ J,
+    "permuted": lambda w: w @ J @ TURNED,
+    "a dropped entry": lambda w: w @ (J * [[1, 1, 0], [1, 1, 1]]),
+    "zero": lambda w: np.zeros(3),
+    "nan": lambda w: w @ J * np.nan,
+}
+
+
+@pytest.mark.parametrize("name", VJPS)
+def test_dot_products(name):
+    jvp = lambda v: adjode.complex_step(smooth, X, v)
+    test = adjode.dot_product_test(jvp, VJPS[name], (3,), (2,))
+    assert test.passes == (name == "right"), str(test)
+    if name == "one part in a billion":
+        assert test.gap == pytest.approx(1e-9, rel=1e-3)
+        assert adjode.dot_product_test(jvp, VJPS[name], (3,), (2,), claim=1e-8).passes
+
+
+def test_dot_products_of_a_pullback():
+    value, back = adjode.pullback(lambda x: anp.exp(anp.sin(anp.dot(M, x))) + x[0] * x[2], X)
+    np.testing.assert_allclose(value, smooth(X))
+    jvp = lambda v: adjode.complex_step(smooth, X, v)
+    assert adjode.dot_product_test(jvp, lambda w: back(w)[0], (3,), (2,)).passes
+
+
+def test_a_transposed_square_jacobian_shows():
+    square = np.array([[1.0, 2.0], [-0.5, 0.3]])
+    jvp = lambda v: square @ v
+    assert adjode.dot_product_test(jvp, lambda w: w @ square, (2,), (2,)).passes
+    assert not adjode.dot_product_test(jvp, lambda w: square @ w, (2,), (2,)).passes
+
+
+def test_dot_products_that_test_nothing_are_refused():
+    zero = adjode.dot_product_test(lambda v: 0.0 * v, lambda w: 0.0 * w, (2,), (2,))
+    assert not zero.passes and "nothing was tested" in str(zero)
+    with pytest.raises(ValueError, match="need the shapes"):
+        adjode.dot_product_test(lambda v: v, lambda w: w[:, None], (2,), (2,))
+
+
+def test_the_seed_and_the_number_of_pairs_are_the_callers():
+    same = lambda v: v
+    one, two = (adjode.dot_product_test(same, same, (2,), (2,), seed=s, pairs=3) for s in (0, 1))
+    assert len(one.jvps) == 3 and not np.array_equal(one.jvps, two.jvps)
+
+
+def test_the_invariant_of_a_linear_field_is_known():
+    """z' = A z: lambda v is (A^T-flow of L_z) v, the same number by hand at both ends."""
+    a = np.array([[-0.3, 1.1], [-0.6, 0.2]])
+    problem = adjode.InitialValueProblem(lambda t, z, A: anp.dot(A, z), [1.0, -0.4], 0.3, 2.1, a)
+    loss = adjode.Loss(terminal=lambda z, A: anp.sum(z**3))
+    right = adjode.gradient(problem, loss, rtol=1e-11, atol=1e-13)
+    v = np.array([0.7, 0.2])
+    test = adjode.invariant_drift(problem, loss, right, direction=v, claim=1e-8)
+    assert test.passes and test.expected == pytest.approx(right.z0 @ v, rel=1e-8)
+    assert test.drift < 1e-8 and len(test.values) == len(test.ts) == len(right.path.ts)
+
+
+def test_the_invariant_of_a_batch_of_states():
+    a = np.array([[-0.3, 1.1], [-0.6, 0.2]])
+    start = np.array([[1.0, 0.2], [-0.3, 0.8], [0.5, 0.5]])
+    problem = adjode.InitialValueProblem(lambda t, z, A: anp.tanh(anp.dot(z, A)), start, 0.0, 1.2, a)
+    loss = adjode.Loss(terminal=lambda z, A: anp.sum(z**2 * anp.array([1.0, 2.0])))
+    right = adjode.gradient(problem, loss, rtol=1e-10, atol=1e-12)
+    assert adjode.invariant_drift(problem, loss, right, claim=1e-7).passes
+
+
+def test_a_loss_that_does_not_change_is_refused_not_divided_by():
+    problem = adjode.InitialValueProblem(lambda t, z, theta: -z, [1.0], 0.0, 1.0)
+    loss = adjode.Loss(terminal=lambda z, theta: 0.0 * z[0])
+    assert not adjode.invariant_drift(problem, loss, adjode.gradient(problem, loss)).passes

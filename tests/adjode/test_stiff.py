@@ -1,0 +1,279 @@
+"""Implicit steps, their discrete adjoint, and the way there from an explicit scheme."""
+
+from itertools import pairwise
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd import grad, hessian, jacobian
+from autograd.tracer import isbox
+from scipy.integrate import solve_ivp
+
+import adjode
+from adjode.stiff import Newton, state_jacobian
+
+SCHEMES = {"implicit_midpoint": (), "trapezoid": (), "radau": (3,), "radau 5": (5,), "radau 7": (7,)}
+ROUNDING = 1e-11  # what Newton's iteration leaves, times the stiffness of the small cases
+SOLVED = 1e-8
+
+
+def scheme(name):
+    return getattr(adjode, name.split()[0])(*SCHEMES[name])
+
+
+def bent(t, z, theta):
+    """Stiff, nonlinear, with time in it; f_z is not symmetric."""
+    first = theta[0] * z[1] - z[0] * z[1] ** 2 * anp.cos(t)
+    return anp.array([first, theta[1] * anp.sin(z[0]) - 20.0 * z[1]])
+
+
+def cost(t, z, theta):
+    return anp.sin(t) * z[0] * theta[0] + z[1] ** 2
+
+
+Z0, THETA = np.array([1.0, 0.5]), np.array([0.7, 1.3])
+
+
+def unrolled(tableau, f, ts, z, theta):
+    """The same steps with autograd through an iteration until it rests; nothing is frozen but a
+    rough f_z, which changes the way and not the end."""
+    a, b, c, s = tableau.a, tableau.b, tableau.c, len(tableau.b)
+    for t, t_next in pairwise(ts):
+        h, k = t_next - t, anp.array([f(t, z, theta)] * s)
+        rough = np.array([[-0.2, 0.5], [1.0, -20.0]])
+        matrix = np.linalg.inv(np.eye(2 * s) - h * np.kron(a, rough))
+        for _ in range(30):
+            zs = z + h * anp.dot(a, k)
+            slopes = anp.concatenate([f(t + x * h, z, theta) for x, z in zip(c, zs, strict=True)])
+            k = k + anp.reshape(anp.dot(matrix, slopes - anp.ravel(k)), (s, 2))
+        z = z + h * anp.dot(b, k)
+    return z
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_discrete_adjoint_is_the_derivative_of_the_implicit_steps(name, zoo):
+    tableau = scheme(name)
+    problem = adjode.InitialValueProblem(bent, Z0, 0.2, 1.4, THETA)
+    end = lambda z, theta: z[0] ** 2 + z[0] * z[1] * theta[1]
+    trajectory = adjode.solve_fixed(problem, tableau, 2)
+    found = adjode.adjoint_discrete(problem, adjode.Loss(terminal=end), trajectory)
+    through = lambda z, theta: end(unrolled(tableau, bent, trajectory.ts, z, theta), theta)
+    wanted = grad(through, (0, 1))(Z0, THETA)
+    assert zoo.relative_error((found.z0, found.theta), wanted) < ROUNDING
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_observations_and_a_running_cost_on_implicit_steps(name, zoo):
+    # the implicit function theorem by the complex step: z(ts), cost as one more entry of the state
+    tableau, ts = scheme(name), np.array([0.2, 0.6, 1.4])
+    seen = adjode.Observations(ts, lambda i, z: (i + 1.0) * z[0] * z[1])
+    loss = adjode.Loss(running=cost, observations=seen)
+    problem = adjode.InitialValueProblem(bent, Z0, 0.2, 1.4, THETA)
+    trajectory = adjode.solve_fixed(problem, tableau, 2, ts=ts, running=cost)
+    found = adjode.adjoint_discrete(problem, loss, trajectory)
+
+    def value(x):
+        changed = adjode.InitialValueProblem(bent, x[:2], 0.2, 1.4, x[2:])
+        again = adjode.solve_fixed(changed, tableau, 2, ts=ts, running=cost)
+        return adjode.loss_value(changed, loss, again)
+
+    x, h = np.concatenate([Z0, THETA]), 1e-3  # sixth-order differences: error h^6, rounding / h
+    weights = {1: 45.0, 2: -9.0, 3: 1.0}
+    wanted = [sum(w * (value(x + m * h * row) - value(x - m * h * row)) for m, w in weights.items())
+              / (60 * h) for row in np.eye(4)]  # fmt: skip
+    assert zoo.relative_error((found.z0, found.theta), tuple(np.split(np.array(wanted), 2))) < 1e-10
+
+
+@pytest.mark.parametrize("running", [None, cost])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_the_stages_satisfy_their_equations(name, running):
+    tableau, problem = scheme(name), adjode.InitialValueProblem(bent, Z0, 0.2, 1.4, THETA)
+    trajectory = adjode.solve_fixed(problem, tableau, 4, running=running)
+    for n, h in enumerate(np.diff(trajectory.ts)):
+        zs = trajectory.zs[n] + h * tableau.a @ trajectory.stages[n]
+        slopes = [bent(trajectory.ts[n] + c * h, z, THETA) for c, z in zip(tableau.c, zs, strict=True)]
+        np.testing.assert_allclose(trajectory.stages[n], slopes, rtol=1e-10, atol=1e-10)
+        end = trajectory.zs[n] + h * tableau.b @ trajectory.stages[n]
+        np.testing.assert_allclose(trajectory.zs[n + 1], end, rtol=1e-13)
+        np.testing.assert_array_equal(trajectory.fs[n], bent(trajectory.ts[n], trajectory.zs[n], THETA))
+
+
+@pytest.mark.parametrize("stages, limit", [(3, 1e-4), (5, 1e-7), (7, 1e-9)])
+def test_radau_is_collocation_and_damps_what_is_stiff(stages, limit):
+    tableau = adjode.radau(stages)
+    for power in range(1, stages + 1):  # exact for polynomials: the rows integrate them
+        np.testing.assert_allclose(tableau.a @ tableau.c ** (power - 1), tableau.c**power / power, atol=1e-12)
+    for power in range(1, 2 * stages):  # order 2 s - 1
+        assert tableau.b @ tableau.c ** (power - 1) == pytest.approx(1 / power, abs=1e-12)
+    assert abs(tableau.b @ tableau.c ** (2 * stages - 1) - 1 / (2 * stages)) > 1e-10
+    eye, ones = np.eye(stages + 1), np.ones(stages + 1)
+    growth = lambda x: 1 + x * tableau.b @ np.linalg.solve(eye - x * tableau.a, ones)
+    for x in (-1e8, -1e8 + 1e8j, 1e8j):
+        assert abs(growth(x)) < 1e-6
+    assert abs(growth(-1.0) - np.exp(-1.0)) < limit
+    for error in tableau.errors:  # order s: exact on polynomials below that
+        assert np.max(np.abs(error @ tableau.c[:, None] ** np.arange(stages))) < 1e-12
+        assert abs(error @ tableau.c**stages) > 1e-5
+
+
+def relaxation(k, t1=10.0, observed=1):
+    f = lambda t, z, theta: -theta[0] * (z - anp.cos(t)) + theta[1]
+    return f, np.array([0.0]), np.array([0.0, *np.linspace(0, t1, observed + 1)[1:]]), np.array([k, 0.5])
+
+
+def relaxed(z0, ts, theta):
+    """The closed form of `relaxation`, for complex arguments too."""
+    k, w = theta
+    forced = lambda t: (k**2 * np.cos(t) + k * np.sin(t)) / (1 + k**2) + w / k
+    return forced(ts)[:, None] + (z0 - forced(ts[0])) * np.exp(-k * (ts - ts[0]))[:, None]
+
+
+def scaled_error(found, wanted, x, rtol, atol, size):
+    """|g - g*| over what "right" allows: 100 rtol |g*| + 100 atol s, entries scaled by max(|x|, 1)."""
+    found, wanted, x = (adjode.flatten(part)[0] for part in (found, wanted, x))
+    scales = np.maximum(np.abs(x), 1.0)
+    allowed = 100 * rtol * np.linalg.norm(scales * wanted) + 100 * atol * size
+    return np.linalg.norm(scales * (found - wanted)) / allowed
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("observed", [1, 100])
+@pytest.mark.parametrize("k", [50.0, 1e3, 1e4])
+def test_relaxation_is_right_with_default_arguments(k, observed, rtol, zoo):
+    f, z0, ts, theta = relaxation(k, observed=observed)
+    loss = lambda *args: 0.5 * anp.sum(adjode.odeint(f, *args, rtol=rtol, atol=rtol / 100)[1:] ** 2)
+    found = grad(loss, (0, 1, 2))(z0, ts, theta)
+    exact = lambda *args: 0.5 * np.sum(relaxed(*args)[1:] ** 2)
+    wanted = zoo.exact_gradient(exact, z0, ts, theta)
+    assert scaled_error(found, wanted, (z0, ts, theta), rtol, rtol / 100, 1.0) < 1
+
+
+def test_auto_hands_stiff_problems_over_and_keeps_the_others():
+    schemes = {}
+    for k in (0.5, 5.0, 1e3, 1e5):
+        f, z0, _, theta = relaxation(k)
+        problem = adjode.InitialValueProblem(f, z0, 0.0, 10.0, theta)
+        trajectory = adjode.solve(problem)
+        schemes[k] = trajectory.tableau.name
+        assert trajectory.stats.f_evaluations < 3000
+        exact = relaxed(z0, trajectory.ts, theta)
+        np.testing.assert_allclose(trajectory.zs, exact, atol=1e-5)
+    assert schemes == {0.5: "dop853", 5.0: "dop853", 1e3: "radau", 1e5: "radau"}
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
+def test_values_do_not_depend_on_whether_a_gradient_is_asked(rtol):
+    f, z0, ts, theta = relaxation(1e3, observed=5)
+    seen = []
+
+    def loss(theta):
+        zs = adjode.odeint(f, z0, ts, theta, rtol=rtol)
+        seen.append(zs._value if isbox(zs) else zs)
+        return anp.sum(zs)
+
+    loss(theta), grad(loss)(theta)
+    np.testing.assert_array_equal(*seen)
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("name", ["affine", "logistic", "batch", "backwards", "linear"])
+def test_radau_by_name_is_within_the_tolerance_everywhere(zoo, name, rtol):
+    case = zoo.case(name)
+    trajectory = adjode.solve(case.problem(), rtol=rtol, atol=rtol / 100, method="radau")
+    for t in np.linspace(case.t0, case.t1, 23):
+        exact = np.real(case.flow(case.z0, case.t0, t, case.theta))
+        assert np.max(np.abs(trajectory.dense(t) - exact)) < 10 * rtol * max(1, np.max(np.abs(exact)))
+
+
+def test_a_running_cost_of_a_stiff_problem():
+    # z = sin t after a moment; the cost is not needed by z, and waits a round for it
+    f = lambda t, z, theta: -theta * (z - anp.sin(t)) + anp.cos(t)
+    problem = adjode.InitialValueProblem(f, [0.0], 0.0, 3.0, 1e4)
+    loss = adjode.Loss(running=lambda t, z, theta: z[0] ** 2 + theta * 1e-4)
+    value, found = adjode.value_and_gradient(problem, loss, rtol=1e-8, atol=1e-10)
+    assert value == pytest.approx(1.5 - np.sin(6) / 4 + 3.0, rel=SOLVED)
+    assert found.theta == pytest.approx(3e-4, rel=SOLVED)
+
+
+def test_second_and_third_derivatives_go_through_implicit_steps():
+    f = lambda t, z, theta: theta * anp.sin(z) - z * t
+    loss = lambda theta: adjode.odeint(f, 1.0, [0.0, 1.0], theta, rtol=1e-6, method="radau")[-1]
+    exact = lambda theta: adjode.odeint(f, 1.0, [0.0, 1.0], theta, rtol=1e-9, atol=1e-11)[-1]
+    for _ in range(3):
+        loss, exact = grad(loss), grad(exact)
+        assert loss(0.7) == pytest.approx(exact(0.7), abs=1e-7)
+    bent_loss = lambda x, method: anp.sum(
+        adjode.odeint(bent, x[:2], [0.2, 0.3, 0.4], x[2:], rtol=1e-4, atol=1e-6, method=method)
+    )
+    x = np.concatenate([Z0, THETA])
+    np.testing.assert_allclose(hessian(bent_loss)(x, "radau"), hessian(bent_loss)(x, "dop853"), atol=1e-5)
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_f_z_by_pullbacks_or_by_differences(d):
+    plain = lambda t, z, theta: np.array([x**2 * theta for x in z])  # autograd cannot trace it
+    problem = adjode.InitialValueProblem(plain, np.arange(1.0, d + 1), 0.0, 1.0, -2.0)
+    field = adjode.steps.Counted(lambda t, z: np.append(plain(t, z[:-1], -2.0), 1.0))
+    z = np.append(problem.z0, 7.0)
+    wanted = np.diag(np.append(-4.0 * problem.z0, 0.0))
+    np.testing.assert_allclose(state_jacobian(problem, field)(0.0, z), wanted, rtol=1e-5)
+    assert field.calls == d + 1 and field.vjps == 0
+    clean = adjode.InitialValueProblem(bent, Z0, 0.2, 1.4, THETA)
+    wanted = jacobian(lambda z: bent(0.3, z, THETA))(Z0)
+    np.testing.assert_allclose(state_jacobian(clean)(0.3, Z0), wanted, rtol=1e-14)
+
+
+def test_a_stiff_field_that_autograd_cannot_trace_is_solved():
+    f = lambda t, z, theta: np.array([-1e4 * (z[0] - np.cos(t)), z[0]])
+    trajectory = adjode.solve(adjode.InitialValueProblem(f, [1.0, 0.0], 0.0, 5.0))
+    assert trajectory.tableau.name == "radau"
+    assert trajectory.zs[-1, 1] == pytest.approx(np.sin(5.0) + 1e-4 * (1 - np.cos(5)), abs=1e-6)
+
+
+def test_the_iteration_gives_up_where_it_does_not_converge():
+    tableau = adjode.radau()
+    field = lambda t, z: 1e3 * np.cos(1e3 * z)
+    newton = Newton(tableau, np.zeros((1, 1)), 1.0)
+    assert newton.stages(field, 0.0, np.zeros(1), np.zeros((4, 1)), 1e-9 * np.ones(1), 10.0) is None
+    field = lambda t, z: z * np.nan
+    assert newton.stages(field, 0.0, np.ones(1), np.zeros((4, 1)), np.ones(1), 10.0) is None
+    problem = adjode.InitialValueProblem(lambda t, z, theta: 30 * anp.cos(50 * z) + z**5, [3.0], 0.0, 4.0)
+    with pytest.raises(adjode.IntegrationError, match="stages of implicit_midpoint were not found"):
+        adjode.solve_fixed(problem, adjode.implicit_midpoint(), 2)
+
+
+@pytest.mark.parametrize("f, t1, message", [
+    (lambda t, z, theta: z**2, 2.0, r"stopped at t = (1\.0|0\.99)"),
+    (lambda t, z, theta: z * np.nan, 1.0, "not finite at the start"),
+    (lambda t, z, theta: z * (np.nan if t >= 0.5 else 1.0), 1.0, r"stopped at t = 0\.4999"),
+])  # fmt: skip
+def test_implicit_steps_stop_where_explicit_ones_do(f, t1, message):
+    problem = adjode.InitialValueProblem(f, [1.0], 0.0, t1)
+    with pytest.raises(adjode.IntegrationError, match=message):
+        adjode.solve(problem, method="radau")
+
+
+def test_implicit_midpoint_keeps_quadratic_invariants_and_the_trapezoid_nearly():
+    spin = lambda t, z, theta: anp.array([z[1] * (1 + z[0] ** 2), -z[0] * (1 + z[0] ** 2)])
+    problem = adjode.InitialValueProblem(spin, [1.0, 0.0], 0.0, 20.0)
+    drift = lambda scheme: np.ptp(np.sum(adjode.solve_fixed(problem, scheme, 200).zs ** 2, axis=1))
+    # 200 steps, and what Newton's iteration leaves in each
+    assert drift(adjode.implicit_midpoint()) < 1e-10 < 1e-4 < drift(adjode.trapezoid()) < 1e-2
+
+
+def test_forward_sensitivities_of_another_solver_agree_on_van_der_pol():
+    f = lambda t, z, mu: anp.array([z[1], mu * (1 - z[0] ** 2) * z[1] - z[0]])
+    problem = adjode.InitialValueProblem(f, [2.0, 0.0], 0.0, 20.0, 50.0)
+    loss = adjode.Loss(terminal=lambda z, mu: 0.5 * anp.sum(z**2))
+    found = adjode.gradient(problem, loss)
+    f_z = lambda z, mu: np.array([[0, 1], [-2 * mu * z[0] * z[1] - 1, mu * (1 - z[0] ** 2)]])
+
+    def variations(t, y):  # z, dz/dz0 and dz/dmu, side by side
+        z, dz = y[:2], y[2:].reshape(2, 3)
+        forced = np.array([[0, 0, 0], [0, 0, (1 - z[0] ** 2) * z[1]]])
+        return np.concatenate([f(t, z, 50.0), (f_z(z, 50.0) @ dz + forced).ravel()])
+
+    start = np.concatenate([problem.z0, np.eye(2, 3).ravel()])
+    end = solve_ivp(variations, (0, 20), start, method="Radau", rtol=1e-10, atol=1e-12).y[:, -1]
+    wanted = end[:2] @ end[2:].reshape(2, 3)
+    np.testing.assert_allclose(np.append(found.z0, found.theta), wanted, rtol=1e-6)
