@@ -138,7 +138,7 @@ def adjoint_checkpointed(
     """
     if trajectory.step_times is None:
         raise ValueError('adjoint_checkpointed needs the times of the steps; solve with store="times"')
-    if np.any(np.triu(trajectory.tableau.a)):
+    if trajectory.tableau.implicit:
         raise ValueError(f"adjoint_checkpointed takes explicit steps again; {trajectory.tableau.name} "
                          'is an implicit scheme. Use adjoint="discrete"')  # fmt: skip
     pull, field = adjoint_pullback(problem, loss.running), flat_field(problem, trajectory)

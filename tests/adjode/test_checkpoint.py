@@ -1,10 +1,8 @@
 """Checkpoints: the plan by itself, and the gradient that does not change by a bit."""
 
-from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from math import comb
-from types import SimpleNamespace
 
 import autograd.numpy as anp
 import numpy as np
@@ -144,7 +142,7 @@ def test_the_same_bits_with_observations_running_cost_and_explicit_theta(zoo, na
 
 
 @pytest.mark.parametrize("name", ["scalar", "batch", "logistic"])
-def test_odeint_gives_the_same_bits(zoo, name):
+def test_odeint_gives_the_gradient_of_discrete(zoo, name):
     case = zoo.case(name)
     ts = np.linspace(case.t0, case.t1, 3)
 
@@ -154,8 +152,8 @@ def test_odeint_gives_the_same_bits(zoo, name):
         )
         return grad(loss, (0, 1, 2))(case.z0, ts, case.theta)
 
-    got, wanted = (adjode.flatten(slope(adjoint))[0] for adjoint in ("checkpointed", "discrete"))
-    np.testing.assert_array_equal(got, wanted)
+    # the same sums of the same terms, which "discrete" may add up in batches
+    assert zoo.relative_error(slope("checkpointed"), slope("discrete")) < 1e-12
 
 
 @pytest.mark.parametrize("scheme", ["rk4", "dop853"])
@@ -204,9 +202,9 @@ def test_the_trajectory_must_have_its_times_and_explicit_steps(zoo):
     with pytest.raises(ValueError, match='needs the times of the steps; solve with store="times"'):
         adjode.adjoint_checkpointed(problem, loss, adjode.solve(problem))
     times = adjode.solve(problem, store="times")
-    tableau = SimpleNamespace(name="radau", a=np.array([[5 / 12, -1 / 12], [3 / 4, 1 / 4]]))
+    implicit = adjode.solve(problem, method="radau", store="times")
     with pytest.raises(ValueError, match=r'radau is an implicit scheme\. Use adjoint="discrete"'):
-        adjode.adjoint_checkpointed(problem, loss, replace(times, tableau=tableau))
+        adjode.adjoint_checkpointed(problem, loss, implicit)
     with pytest.raises(ValueError, match="`n_checkpoints` must be a positive integer; got 0"):
         adjode.adjoint_checkpointed(problem, loss, times, n_checkpoints=0)
     with pytest.raises(ValueError, match=r"`n_checkpoints` must be a positive integer; got 2\.0"):
