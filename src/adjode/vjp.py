@@ -87,9 +87,10 @@ def record(fun: Callable, *args) -> tuple:
         return steps
 
     def vjp_of(node, argnums):
-        primitive, value, *call = node.call
-        vjp = primitive_vjps[primitive](argnums, value, *call)
-        if not (isinstance(primitive.fun, np.ufunc) and primitive.fun.nin == 1):
+        primitive, value, args, kwargs = node.call
+        vjp, unary = primitive_vjps[primitive](argnums, value, args, kwargs), len(args) == 1
+        real = np.isrealobj(value) and np.isrealobj(args[0])
+        if kwargs or not (unary and real and isinstance(primitive.fun, np.ufunc)):
             return vjp
         if node not in diagonals:
             diagonals[node] = next(iter(vjp(np.ones(np.shape(value)))))
