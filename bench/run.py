@@ -15,9 +15,9 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # b
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
-import numpy as np
-from peers import register
-from problems import PROBLEMS
+import numpy as np  # noqa: E402
+from peers import register  # noqa: E402
+from problems import PROBLEMS  # noqa: E402
 
 RTOLS = [1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8]
 ERROR = 1e-5  # relative, in the 2-norm: where the times are compared
