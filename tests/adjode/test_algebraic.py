@@ -249,6 +249,16 @@ def test_unknowns_of_very_different_sizes_are_each_right():
     np.testing.assert_allclose(grad(small)(theta), [1e-5 / 1.8, 1e-5 / 1.9], rtol=1e-10)
 
 
+def test_rounding_in_a_large_unknown_does_not_stop_a_small_one():
+    n, start = 300, np.append(np.zeros(300), -1e-4)
+
+    def c(u, theta):
+        large = 2 * u[:n] - shifted(u[:n], 1) - shifted(u[:n], -1) - 1e5
+        return anp.append(large, anp.exp(1e5 * u[n]) - theta)
+
+    assert adjode.root(c, start, 1.9)[n] == pytest.approx(1e-5 * np.log(1.9), rel=1e-9)
+
+
 def test_a_benign_ill_conditioned_system_is_solved_and_a_hopeless_one_refused():
     """The Hilbert matrix: condition 5e5 for n = 5, 2e16 for n = 12."""
     c = lambda u, theta: anp.dot(theta, u) - np.ones(len(theta))
@@ -404,7 +414,7 @@ BAD = {
                         adjode.RootError, "c_u is singular"),
     "ignores u": (lambda: root(lambda u, th: th * np.ones(2)), adjode.RootError, "c_u is singular"),
     "nearly": (lambda: root(lambda u, th: anp.dot(NEARLY, u) - np.array([1.0, 2.5])),
-               adjode.RootError, "rounding may spoil a part .* c_u is singular or nearly so"),
+               adjode.RootError, "c_u is (singular or )?nearly"),
     "nearly, at zero": (lambda: by_grad(lambda u, th: anp.dot(NEARLY, u) * th, u0=[0.0, 0.0]),
                         adjode.GradientError, "rounding may spoil the adjoint solve .* c_u is singular"),
     "start": (lambda: root(lambda u, th: u**2 - th), adjode.RootError, "start elsewhere"),
