@@ -82,12 +82,11 @@ def newton(theta: np.ndarray, system: System) -> np.ndarray:
             step = -system.factor.solve(value, False)
             new, reached = u + step, largest(u + step)
             noise = np.minimum(system.factor.noise(new), LOST * reached)
-            beyond = lambda x: np.maximum(np.abs(x) - noise, 0.0)
-            if np.all(beyond(step) <= system.rtol * np.abs(new) + system.atol):
+            if np.all(beyond(noise, step) <= system.rtol * np.abs(new) + system.atol):
                 break
-            size = largest(beyond(step))
-            again = lambda u: largest(beyond(system.factor.solve(system.plain(flat(u)), False)))
-            u, slow = damped(u, step, size, again, system, value), before / 4 < size < LOST * reached
+            again = lambda u: system.factor.solve(system.plain(flat(u)), False)
+            size = largest(beyond(noise, step))
+            u, slow = damped(u, step, again, noise, system, value), before / 4 < size < LOST * reached
             before = size
         else:
             raise stopped(f"no root after {MAX_STEPS} Newton steps", system, u, value)
@@ -98,7 +97,7 @@ def newton(theta: np.ndarray, system: System) -> np.ndarray:
                             "singular or nearly so there")  # fmt: skip
         if np.any(np.abs(step) > SAME * np.abs(new)):  # so that c_u is that of the root, too
             linearise(system, new, theta, count)
-    if slow or largest(beyond(step)) > before / 4:
+    if slow or largest(beyond(noise, step)) > before / 4:
         raise stopped("Newton's steps shrink slowly to the last, as where c_u is singular at the "
                       "root, or where rounding in c asks for a larger rtol", system, u, value)  # fmt: skip
     return new
@@ -117,12 +116,17 @@ def linearise(system: System, u: np.ndarray, theta: np.ndarray, count: int) -> n
     return value
 
 
-def damped(u, step, size: float, again: Callable, system: System, value) -> np.ndarray:
+def beyond(noise: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """What of the entries of x is not noise."""
+    return np.maximum(np.abs(x) - noise, 0.0)
+
+
+def damped(u, step, again: Callable, noise, system: System, value) -> np.ndarray:
     """u + s step for the first s of 1, 1/2, 1/4, ... from which the next step, `again`, with c_u
-    as it is here, is shorter than size, that of this one: a test that no scaling of the equations
-    changes (Deuflhard, 2004)."""
+    as it is here, is shorter: a test that no scaling of the equations changes (Deuflhard, 2004)."""
+    size = largest(beyond(noise, step))
     for s in 0.5 ** np.arange(HALVINGS):
-        if again(u + s * step) <= (1 - s / 4) * size:
+        if largest(beyond(noise, again(u + s * step))) <= (1 - s / 4) * size:
             return u + s * step
     raise stopped("Newton's method is stuck", system, u, value)
 
