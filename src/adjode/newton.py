@@ -12,7 +12,7 @@ from adjode.problem import read_only
 from adjode.solve import checked
 from adjode.vjp import pullback
 
-MAX_STEPS, HALVINGS = 50, 20  # of Newton's method, and of one of its steps
+MAX_STEPS, HALVINGS = 50, 60  # of Newton's method, and of one of its steps
 SAME = 1e-13  # a part of u that is not worth a new c_u
 
 
