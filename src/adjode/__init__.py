@@ -7,8 +7,7 @@
     ..._bar                                  the row dL/d...
 
 Read in this order: structure, problem, tableau, steps, trajectory, solve, vjp, loss, discrete,
-continuous, gradient, primitive; then fields, verify and duality. Beside them: stiff, for implicit
-steps.
+continuous, gradient, primitive; then batched and fast, stiff, fields, verify and duality.
 """
 
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
@@ -20,6 +19,7 @@ from adjode.duality import (
     dot_product_test,
     invariant_drift,
 )
+from adjode.fast import adjoint_fast
 from adjode.fields import mlp
 from adjode.gradient import gradient, value_and_gradient
 from adjode.loss import AdjointPath, Gradient, loss_value
@@ -67,6 +67,7 @@ __all__ = [
     "Trajectory",
     "adjoint_backsolve",
     "adjoint_discrete",
+    "adjoint_fast",
     "adjoint_interpolated",
     "adjoint_pullback",
     "adjoint_quadrature",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
-from adjode.discrete import adjoint_discrete
+from adjode.fast import adjoint_fast
 from adjode.loss import Gradient, loss_value
 from adjode.problem import InitialValueProblem, Loss
 from adjode.solve import solve
@@ -12,7 +12,7 @@ from adjode.solve import solve
 def strategy(name: str) -> tuple[Callable, str]:
     """The adjoint with this name, and what it needs the forward solve to store."""
     strategies = {
-        "discrete": (adjoint_discrete, "stages"),
+        "discrete": (adjoint_fast, "stages"),
         "backsolve": (adjoint_backsolve, "stops"),
         "interpolated": (adjoint_interpolated, "dense"),
         "quadrature": (adjoint_quadrature, "dense"),

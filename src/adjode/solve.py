@@ -9,8 +9,10 @@ from autograd.tracer import isbox
 from adjode.problem import InitialValueProblem, IntegrationError, check_times, read_only
 from adjode.steps import Counted, Stiff, adaptive_steps, fixed_steps
 from adjode.stiff import implicit_cost, implicit_fixed_steps, implicit_steps, state_jacobian
-from adjode.tableau import ButcherTableau, adaptive_tableau, radau
+from adjode.tableau import ButcherTableau, adaptive_tableau
 from adjode.trajectory import Trajectory, collect
+
+FLOAT = np.dtype(float)
 
 
 def solve_fixed(
@@ -66,7 +68,7 @@ def solve(problem: InitialValueProblem, *, rtol: float = 1e-6, atol: float = 1e-
     kind = {"store": store, "shape": problem.z0.shape, "running": running is not None}
 
     def attempt(method, **options):
-        tableau = radau(5 if rtol > 1e-5 else 7) if method == "radau" else adaptive_tableau(method)
+        tableau = adaptive_tableau(method)
         if tableau.implicit:
             f_z = state_jacobian(problem, field)
             steps = implicit_steps(field, f_z, start, stops, tableau, rtol, atol)
@@ -95,7 +97,12 @@ def set_up(problem: InitialValueProblem, ts, running: Callable | None, limit: fl
                          f"it runs from {times[0]} to {times[-1]}")  # fmt: skip
 
     def field(t, z):
-        return checked("f(t, z, theta)", f(t, read_only(z.reshape(shape)), theta), shape).ravel()
+        z = z.reshape(shape)
+        z.flags.writeable = False  # as `read_only`: a view, so that an f that writes to it raises
+        out = f(t, z, theta)
+        if type(out) is not np.ndarray or out.dtype is not FLOAT or out.shape != shape:
+            out = checked("f(t, z, theta)", out, shape)
+        return out.ravel()
 
     def with_cost(t, z):
         cost = running(t, read_only(z[:-1].reshape(shape)), theta)

@@ -30,10 +30,10 @@ def rk_steps(tableau: ButcherTableau, f: Callable, ts, z, theta) -> list:
 
 def stage_derivatives(tableau, field, t, z, h, k0) -> np.ndarray:
     """The k_i of `rk_step` for a flat plain state, shape (s, D); k0 = f(t, z) is at hand."""
-    k = np.empty((len(tableau.b), len(z)))
+    a, ts, k = h * tableau.a, t + h * tableau.c, np.empty((len(tableau.b), len(z)))
     k[0] = k0
     for i in range(1, len(k)):
-        k[i] = field(t + tableau.c[i] * h, z + h * (tableau.a[i, :i] @ k[:i]))
+        k[i] = field(ts[i], z + np.dot(a[i, :i], k[:i]))
     return k
 
 
@@ -90,9 +90,9 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False, patience
 def error_norm(tableau, k, h, scale) -> float:
     """The largest entry of the local error over its tolerance; two estimates e, e' are combined
     as e^2 / sqrt(e^2 + e'^2 / 100), which is of higher order."""
-    sizes = [float(np.max(np.abs(h * (e @ k)) / scale, initial=0.0)) for e in tableau.errors]
+    sizes = [float((np.abs(h * np.dot(e, k)) / scale).max(initial=0.0)) for e in tableau.errors]
     if len(sizes) == 2 and sizes[0] > 0:
-        return sizes[0] ** 2 / np.hypot(sizes[0], 0.1 * sizes[1])
+        return sizes[0] ** 2 / math.hypot(sizes[0], 0.1 * sizes[1])
     return sizes[0]
 
 
@@ -144,7 +144,9 @@ class Counted:
 
     def __call__(self, t: float, z: np.ndarray) -> np.ndarray:
         if self.calls >= self.limit:
-            raise IntegrationError(f"the solve used {self.calls} evaluations and stands at t = {t}."
-                                   ' The problem may be stiff (method="radau"), or rtol too small')  # fmt: skip
+            raise IntegrationError(
+                f"the solve used {self.calls} evaluations and stands at t = {t}. The problem may be "
+                'stiff (method="radau"), or rtol too small'
+            )
         self.calls += 1
         return self.field(t, z)

@@ -134,7 +134,7 @@ def with_last_stage(pair) -> tuple:
 
 def adaptive_tableau(method: str) -> ButcherTableau:
     """The embedded scheme with this name; "auto" is the one of highest order."""
-    pairs = {"auto": dop853, "dopri5": dopri5, "dop853": dop853, "radau": radau}
+    pairs = {"auto": dop853, "dopri5": dopri5, "dop853": dop853, "radau": lambda: radau(7)}
     if method not in pairs:
         raise ValueError(f'`method` must be "auto", "dopri5", "dop853" or "radau"; got {method!r}. '
                          "A scheme without an error estimate runs in adjode.solve_fixed")  # fmt: skip

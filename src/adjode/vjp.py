@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import numpy as np
-from autograd.core import VJPNode, add_outgrads, vspace
-from autograd.tracer import isbox, new_box, toposort, trace_stack
+from autograd.core import VJPNode, add_outgrads, primitive_vjps, vspace
+from autograd.tracer import Node, isbox, new_box, notrace_primitives, toposort, trace_stack
 
 from adjode.problem import InitialValueProblem
 from adjode.structure import leaves, rebuild
@@ -16,21 +16,11 @@ def pullback(fun: Callable, *args) -> tuple:
     `fun` is written with autograd.numpy, and takes and returns floats or arrays; v has the shape of
     its value, and each row that of its argument: zeros where `fun` ignores it.
     """
-    roots = [VJPNode.new_root() for _ in args]
-    with trace_stack.new_trace() as level:
-        try:
-            out = fun(*(new_box(x, level, root) for x, root in zip(args, roots, strict=True)))
-        except (TypeError, ValueError) as error:
-            error.add_note("(traced by autograd: use autograd.numpy, and no in-place writes)")
-            raise
-    traced = isbox(out) and out._trace == level
-    value = out._value if traced else out
-    if isinstance(value, np.ndarray) and value.dtype == object:  # boxes in a plain array: lost
-        raise TypeError("the result could not be traced: use autograd.numpy in place of numpy")
+    roots, value, end = run_traced(VJPNode, fun, args)
 
     def back(v):
-        pending, rows = {out._node: (v, False)} if traced else {}, {}
-        for node in toposort(out._node) if traced else ():
+        pending, rows = {end: (v, False)} if end else {}, {}
+        for node in toposort(end) if end else ():
             row = rows[node] = pending.pop(node)[0]
             for parent, part in zip(node.parents, node.vjp(row), strict=True):
                 pending[parent] = add_outgrads(pending.get(parent), part)
@@ -38,6 +28,84 @@ def pullback(fun: Callable, *args) -> tuple:
         return [rows[root] if root in rows else vspace(x).zeros() for root, x in pairs]
 
     return value, back
+
+
+def run_traced(kind: type, fun: Callable, args: tuple) -> tuple:
+    """The nodes of the arguments, the value of fun, and its node: None if it does not depend on
+    them. `kind` is the class of the nodes."""
+    roots, top = [kind.new_root() for _ in args], trace_stack.top
+    try:
+        with trace_stack.new_trace() as level:
+            out = fun(*(new_box(x, level, root) for x, root in zip(args, roots, strict=True)))
+    except (TypeError, ValueError) as error:
+        error.add_note("(traced by autograd: use autograd.numpy, and no in-place writes)")
+        raise
+    finally:
+        trace_stack.top = top  # which autograd leaves one too high after an exception
+    traced = isbox(out) and out._trace == level
+    value = out._value if traced else out
+    if isinstance(value, np.ndarray) and value.dtype == object:  # boxes in a plain array: lost
+        raise TypeError("the result could not be traced: use autograd.numpy in place of numpy")
+    return roots, value, out._node if traced else None
+
+
+class Recorded(Node):
+    """A node that keeps what was called, so that a VJP is made for the arguments asked for only."""
+
+    __slots__ = ["argnums", "call", "parents"]
+
+    def __init__(self, value, fun, args, kwargs, parent_argnums, parents):
+        self.call, self.argnums, self.parents = (fun, value, args, kwargs), parent_argnums, parents
+
+    def initialize_root(self):
+        self.call, self.argnums, self.parents = None, (), ()
+
+
+notrace_primitives[Recorded] = notrace_primitives[VJPNode]  # shapes, comparisons: as ever
+
+
+def record(fun: Callable, *args) -> tuple:
+    """`pullback` for many covectors, and how many numbers the trace holds.
+
+    ``back(v, n)`` gives the rows of the first n arguments alone, and leaves out what only the
+    others need. The derivatives of elementwise functions are computed once for all covectors.
+    """
+    roots, value, end = run_traced(Recorded, fun, args)
+    order, plans, diagonals = list(toposort(end)) if end else [], {}, {}
+    held = sum(np.size(node.call[1]) for node in order if node.call)
+
+    def plan(wanted):
+        live, steps = set(wanted), []
+        for node in reversed(order):  # from the arguments to the value
+            if not live.isdisjoint(node.parents):
+                live.add(node)
+        for node in order:
+            if node.call and node in live:
+                pairs = zip(node.argnums, node.parents, strict=True)
+                argnums, parents = zip(*(pair for pair in pairs if pair[1] in live), strict=True)
+                steps.append((node, parents, vjp_of(node, argnums)))
+        return steps
+
+    def vjp_of(node, argnums):
+        primitive, value, *call = node.call
+        vjp = primitive_vjps[primitive](argnums, value, *call)
+        if not (isinstance(primitive.fun, np.ufunc) and primitive.fun.nin == 1):
+            return vjp
+        if node not in diagonals:
+            diagonals[node] = next(iter(vjp(np.ones(np.shape(value)))))
+        return lambda v: (v * diagonals[node],)
+
+    def back(v, n=None):
+        if n not in plans:
+            plans[n] = plan(roots[:n])
+        rows = {end: (v, False)}
+        for node, parents, vjp in plans[n]:
+            for parent, part in zip(parents, vjp(rows.pop(node)[0]), strict=True):
+                rows[parent] = add_outgrads(rows.get(parent), part)
+        pairs = zip(roots[:n], args, strict=False)
+        return [rows[root][0] if root in rows else vspace(x).zeros() for root, x in pairs]
+
+    return value, back, held
 
 
 def adjoint_pullback(problem: InitialValueProblem, running: Callable | None = None) -> Callable:

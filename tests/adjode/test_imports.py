@@ -9,8 +9,9 @@ import adjode
 
 # Each may import those before it.
 ORDER = [
-    *("structure", "problem", "tableau", "steps", "trajectory", "vjp", "stiff", "solve", "loss"),
-    *("discrete", "continuous", "gradient", "retrace", "primitive", "fields", "verify", "duality"),
+    *("structure", "problem", "tableau", "steps", "trajectory", "vjp", "batched", "stiff", "solve", "loss"),
+    *("discrete", "fast", "continuous", "gradient", "retrace", "primitive", "fields", "verify"),
+    "duality",
 ]
 OUTSIDE = {"numpy", "scipy", "autograd"}
 FOLDER = Path(adjode.__file__).parent

@@ -1,0 +1,174 @@
+"""A field on many nodes at once: one trace, pulled back with any number of covectors.
+
+A field is written for one state. Many a field takes a batch too, in a layout of its own. A layout
+is used when f has the values there that the solver stored, and the derivatives of a single state.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from adjode.problem import InitialValueProblem, read_only
+from adjode.structure import leaves, rebuild
+from adjode.tableau import ButcherTableau
+from adjode.trajectory import Trajectory
+from adjode.vjp import adjoint_pullback, flat, record
+
+CLOSE = 1e-12  # two ways to the same number: rounding, with a margin of a few thousand
+
+# glibc gives every freed block back to the system, and asks for its pages again at the next call,
+# until it has seen a larger one freed: this one, 16 MB that are never touched.
+np.empty(2**21)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How n nodes are handed to f."""
+
+    merged: bool = False  # z as (n * d0, d1, ...) rather than (n, d0, d1, ...)
+    last: bool = False  # z as (d0, d1, ..., n)
+    clock: bool = False  # t in the shape that multiplies z, rather than (n,)
+    columns: bool = False  # vectors of theta, (m,), as (m, 1)
+
+
+LAYOUTS = (
+    Layout(merged=True, clock=True),  # the rows of z are cases of one kind
+    Layout(clock=True),  # t * anp.dot(z, w) + b
+    Layout(),  # t * z[..., 0]
+    Layout(last=True),  # t * z[0], t * anp.dot(w, z)
+    Layout(last=True, columns=True),  # anp.dot(w, z) + b
+)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The stages of consecutive steps, without those that do not count."""
+
+    ts: np.ndarray  # (steps, s)
+    zs: np.ndarray  # (steps, s, D), the states Z_i
+    ks: np.ndarray  # (steps, s, D), f there
+    hs: np.ndarray  # (steps,)
+
+    def step(self, n: int) -> "Nodes":
+        """Those of one step."""
+        return Nodes(*(part[n : n + 1] for part in (self.ts, self.zs, self.ks, self.hs)))
+
+    def agree(self, values: np.ndarray) -> bool:
+        """Whether values (steps * s, D) are the stored ones. Rounding is relative to f, and to z
+        over a step, which is what f may be a small difference of."""
+        scale = np.max(np.abs(self.ks)) + np.max(np.abs(self.zs)) / np.max(np.abs(self.hs))
+        return close(values, self.ks.reshape(values.shape), scale)
+
+
+def stage_nodes(trajectory: Trajectory, first: int, last: int) -> Nodes:
+    """The stages of the steps from node `first` to node `last`."""
+    kept, ts = stages_that_count(trajectory.tableau), trajectory.ts[first : last + 1]
+    a, c = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.c[kept]
+    k, hs = trajectory.stages[first:last, kept], np.diff(ts)
+    zs = trajectory.zs[first:last].reshape(len(hs), 1, -1) + hs[:, None, None] * (a @ k)
+    return Nodes(ts[:-1, None] + hs[:, None] * c, zs, k, hs)
+
+
+def stages_that_count(tableau: ButcherTableau) -> np.ndarray:
+    """Those with a weight b_i, and those that such a one is computed from."""
+    counts = tableau.b != 0
+    for _ in tableau.b:
+        counts = counts | np.any(tableau.a[counts] != 0, axis=0)
+    return np.flatnonzero(counts)
+
+
+def close(found, wanted, scale) -> bool:
+    return bool(np.all(np.abs(found - wanted) <= CLOSE * scale))  # False when not finite
+
+
+@dataclass(frozen=True)
+class Batch:
+    """f on nodes, in one layout."""
+
+    problem: InitialValueProblem
+    layout: Layout
+
+    def __call__(self, ts: np.ndarray, zs: np.ndarray) -> tuple[np.ndarray, Callable]:
+        """f at times (n,) and flat states (n, D), shape (n, D), and the map `back`.
+
+        ``back(v)`` takes covectors (n, D) to the rows v f_z, shape (n, D), and the sum over the
+        nodes of v f_theta, shape (P,); ``back(v, theta=False)`` leaves the sum out. Raises what f
+        does when it does not take the layout, and ValueError when its result has another shape.
+        """
+        return self.trace(ts, zs)[:2]
+
+    def trace(self, ts, zs) -> tuple:
+        """The same, and how many numbers the trace holds."""
+        problem, layout, shape = self.problem, self.layout, self.problem.z0.shape
+        args, n = leaves(problem.theta), len(ts)
+        m = no_accident(n, shape, args)
+        pad = lambda x: np.concatenate([x, np.repeat(x[-1:], m - n, axis=0)]) if m > n else x
+        into, out = turns(layout, shape)
+        t = np.repeat(pad(ts), shape[0]) if layout.merged else pad(ts).copy()
+        t = t.reshape(-1, *[1] * (len(shape) - layout.merged)) if layout.clock else t
+        z, t = read_only(into(pad(zs))), read_only(t)
+        args = [x[:, None] if layout.columns and np.ndim(x) == 1 else x for x in args]
+        fun = lambda z, *new: problem.f(t, z, rebuild(problem.theta, new))
+        values, pulled, held = record(fun, z, *args)
+        if np.shape(values) != z.shape:
+            raise ValueError(f"f has shape {np.shape(values)} for a batch of shape {z.shape}")
+
+        def back(v, theta=True):
+            v = np.concatenate([v, np.zeros((m - n, v.shape[1]))]) if m > n else v
+            z_bar, *theta_bars = pulled(into(v), None if theta else 1)
+            return out(z_bar)[:n], flat(theta_bars) if theta else None
+
+        return out(values)[:n], back, held
+
+
+def no_accident(n: int, shape: tuple, args: list) -> int:
+    """n, or more if an axis of z0 or theta is as long: f could mix it up with that of the nodes."""
+    sizes, rows = {1, *shape, *(size for leaf in args for size in np.shape(leaf))}, [1, *shape][:2]
+    while any(n * size in sizes for size in rows):
+        n += 1
+    return n
+
+
+def turns(layout: Layout, shape: tuple) -> tuple[Callable, Callable]:
+    """From (n, D) to the layout, and back."""
+    if layout.last:
+        into = lambda x: np.ascontiguousarray(x.T).reshape(*shape, len(x))
+        return into, lambda x: x.reshape(-1, x.shape[-1]).T
+    size, rows = int(np.prod(shape)), shape[1:] if layout.merged else shape
+    return lambda x: x.reshape(-1, *rows), lambda x: x.reshape(-1, size)
+
+
+def batch(problem: InitialValueProblem, trajectory: Trajectory) -> Batch | None:
+    """f on many nodes, if there is a layout that holds on the last step of a trajectory with its
+    stages stored. Whoever uses it on other nodes compares the values there too: `Nodes.agree`."""
+    last = len(trajectory.ts) - 1
+    with np.errstate(all="ignore"):
+        return find_batch(problem, stage_nodes(trajectory, last - 1, last))[0]
+
+
+def find_batch(problem: InitialValueProblem, nodes: Nodes) -> tuple:
+    """The first layout in which f has its values at all of the nodes, and at one of them the rows
+    of a single state: a `Batch`, with `back` and the size of its trace here; or three times None.
+    """
+    pull, zs = adjoint_pullback(problem), nodes.zs.reshape(-1, problem.z0.size)
+    i, v, single = len(zs) // 2, np.zeros_like(zs), None
+    v[i] = np.cos(1.0 + np.arange(zs.shape[1]))  # any row will do
+    for layout in LAYOUTS[problem.z0.ndim < 2 :]:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it is but an attempt
+                found = Batch(problem, layout)
+                values, back, held = found.trace(nodes.ts.ravel(), zs)
+                if not nodes.agree(values):
+                    continue
+                single = single or pull(nodes.ts.flat[i], zs[i], v[i])
+                z_bar, theta_bar = back(v)
+            z_bar[i] -= single[1]  # now zero everywhere: this node is moved by no other
+            z_size, theta_size = (np.max(np.abs(row), initial=0.0) for row in single[1:])
+            if close(z_bar, 0.0, z_size) and close(theta_bar, single[2], theta_size):
+                return found, back, held
+        except Exception:  # f does not take this layout, in whatever words
+            continue
+    return None, None, None

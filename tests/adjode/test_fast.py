@@ -1,0 +1,378 @@
+"""The batched discrete adjoint gives the numbers of the plain one, whatever the field is like."""
+
+import tracemalloc
+import warnings
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd.extend import defvjp, primitive
+from autograd.tracer import isbox, trace_stack
+
+import adjode
+from adjode import batched, fast
+from adjode.vjp import record
+
+SAME = 1e-12  # the rounding of some hundred steps, with a margin of ten
+RNG = np.random.default_rng(5)
+W2, W3, W4 = (0.8 * RNG.normal(size=(d, d)) / np.sqrt(d) for d in (2, 3, 4))
+W50 = RNG.normal(size=(50, 50)) / np.sqrt(50) - 0.3 * np.eye(50)
+Z3, Z23, Z422 = (RNG.normal(size=shape) for shape in ((3,), (2, 3), (4, 2, 2)))
+NET, NET_THETA = adjode.mlp([3, 8, 3], seed=2)
+COLUMN_NET = {"w": RNG.normal(size=(8, 3)) / 2, "b": RNG.normal(size=8), "out": RNG.normal(size=(3, 8)) / 4}
+
+
+def clocked_vector(t, z, theta):
+    return anp.array([theta * z[1] * anp.cos(t), -z[0] + t * theta, z[2] * z[0] - z[1]])
+
+
+def column_net(t, z, theta):
+    return anp.dot(theta["out"], anp.tanh(anp.dot(theta["w"], z) + theta["b"]) * anp.cos(t))
+
+
+# name: f, z0, theta, the layout in which f takes a batch and the entries in a block; or None
+FIELDS = {
+    "scalar": (lambda t, z, theta: theta * t * z - z**2, 0.7, 0.4, {"clock": True}, 1),
+    "one entry": (lambda t, z, theta: theta * t * z - z**2, [0.7], 0.4, {"clock": True}, 1),
+    "entries apart": (lambda t, z, theta: theta * anp.sin(t * z), Z3, np.ones(3), {"clock": True}, 1),
+    "row times matrix": (lambda t, z, theta: t * anp.dot(z, theta), Z3, W3, {"clock": True}, 3),
+    "net": (NET, Z3, NET_THETA, {"clock": True}, 3),
+    "last axis": (
+        lambda t, z, theta: anp.stack([z[..., 1] * t, theta * z[..., 0], z[..., 2] - t], axis=-1),
+        *(Z3, 0.3, {}, 3),
+    ),
+    "first axis": (clocked_vector, Z3, 0.8, {"last": True}, 3),
+    "matrix times column": (lambda t, z, theta: t * anp.dot(theta, z), Z3, W3, {"last": True}, 3),
+    "column net": (column_net, Z3, COLUMN_NET, {"last": True, "columns": True}, 3),
+    "rows apart": (lambda t, z, theta: anp.tanh(anp.dot(z, theta)) * t, Z23, W3,
+                   {"merged": True, "clock": True}, 3),
+    "columns apart": (lambda t, z, theta: anp.tanh(anp.einsum("ij,...jk->...ik", theta, z)) * t, Z23, W2,
+                      {"clock": True}, 2),
+    "rows mixed": (lambda t, z, theta: anp.dot(z, theta) - anp.sum(z, axis=-2, keepdims=True) * t, Z23, W3,
+                   {"clock": True}, 6),
+    "three axes": (lambda t, z, theta: anp.tanh(anp.dot(z, theta)) * t, Z422, W2,
+                   {"merged": True, "clock": True}, 2),
+    "fifty": (lambda t, z, theta: anp.dot(anp.tanh(z), theta) - z * t, np.ones(50), W50, {"clock": True}, 50),
+    "nothing of z": (lambda t, z, theta: 0.0 * z + theta * anp.cos(t), Z3, 1.5, {"clock": True}, 1),
+    "kinks": (lambda t, z, theta: anp.where(z > 0, theta * z, t * anp.floor(theta) - z), Z3, 1.5,
+              {"clock": True}, 1),
+    "no theta": (lambda t, z, theta: -z * t, Z3, (), {"clock": True}, 1),
+    # no batch
+    "branch on t": (lambda t, z, theta: theta * z if t < 0.6 else -z, Z3, 0.5, None, 0),
+    "branch on z": (lambda t, z, theta: theta * z if z[0] > 0 else -z, Z3, 0.5, None, 0),
+    "array of t": (lambda t, z, theta: theta * z * np.array([t, 1.0, 2.0]), Z3, 0.5, None, 0),
+    "sum of all": (lambda t, z, theta: theta * anp.sum(z) * anp.tanh(z), Z3, 0.5, None, 0),
+    "column plus vector": (lambda t, z, theta: anp.dot(W3, z) + theta[0] * theta[1], Z3,
+                           (0.3, Z3), {"last": True, "columns": True}, 3),
+}  # fmt: skip
+
+
+def problem_of(name, t0=0.2, t1=1.6):
+    f, z0, theta, layout, block = FIELDS[name]
+    return adjode.InitialValueProblem(f, z0, t0, t1, theta), layout, block
+
+
+def loss_of(theta, ts=()):
+    weight = lambda z: anp.sum(anp.cos(1 + np.arange(z.size)) * anp.ravel(z) ** 2)
+    terminal = lambda z, theta: weight(z)
+    if np.size(adjode.flatten(theta)[0]):
+        terminal = lambda z, theta: weight(z) * (1 + anp.sum(adjode.flatten(theta)[0] ** 2))
+    seen = adjode.Observations(ts, lambda i, z: (i + 1) * anp.sum(anp.sin(z))) if len(ts) else None
+    return adjode.Loss(terminal=terminal, observations=seen)
+
+
+def differ(found, wanted):
+    """The largest difference of all parts, over the largest entry of that part."""
+    parts = [(found.z0, wanted.z0), (found.ts, wanted.ts), (found.path.lams, wanted.path.lams),
+             (adjode.flatten(found.theta)[0], adjode.flatten(wanted.theta)[0]),
+             (found.t0, wanted.t0), (found.t1, wanted.t1)]  # fmt: skip
+    np.testing.assert_array_equal(found.path.ts, wanted.path.ts)
+    return max(np.max(np.abs(np.subtract(a, b)), initial=0.0) / max(np.max(np.abs(b), initial=0.0), 1e-9)
+               for a, b in parts)  # fmt: skip
+
+
+def both(problem, loss, trajectory):
+    return [adjoint(problem, loss, trajectory) for adjoint in (adjode.adjoint_fast, adjode.adjoint_discrete)]
+
+
+@pytest.mark.parametrize("method", ["dopri5", "dop853"])
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_numbers_are_those_of_the_plain_core(name, method):
+    problem, _, _ = problem_of(name)
+    ts = [problem.t0, 0.7, 0.71, problem.t1]
+    trajectory = adjode.solve(problem, method=method, ts=ts, rtol=1e-5)
+    found, wanted = both(problem, loss_of(problem.theta, ts), trajectory)
+    assert differ(found, wanted) < SAME
+
+
+@pytest.mark.parametrize("scheme", ["euler", "midpoint", "heun", "rk4"])
+@pytest.mark.parametrize("name", ["net", "first axis", "fifty", "rows mixed", "branch on t"])
+def test_fixed_steps_backwards_in_time(name, scheme):
+    problem, _, _ = problem_of(name, 1.6, 0.2)
+    trajectory = adjode.solve_fixed(problem, getattr(adjode, scheme)(), 5)
+    assert differ(*both(problem, loss_of(problem.theta), trajectory)) < SAME
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_batch_is_used_in_the_layout_that_suits_the_field(name):
+    problem, layout, block = problem_of(name)
+    trajectory = adjode.solve(problem, rtol=1e-5)
+    sweep = fast.Sweep(problem, trajectory, np.ones(problem.z0.size), {})
+    sweep.run()
+    if layout is None:
+        assert sweep.batch is None
+    else:
+        assert sweep.batch.layout == batched.Layout(**layout)
+        assert sweep.blocks.shape == (problem.z0.size // block, block)
+        assert sweep.traced == trajectory.stats.steps * 12 + 13  # each once; a step and a VJP to begin
+
+
+@pytest.mark.parametrize("way", ["by_jacobians", "by_stages", "by_vjps"])
+@pytest.mark.parametrize("name", ["net", "rows apart", "fifty", "column net"])
+def test_each_way_by_itself(name, way):
+    problem, _, _ = problem_of(name)
+    trajectory = adjode.solve(problem, rtol=1e-5)
+    lam, jumps = np.linspace(-1, 1, problem.z0.size), {2: np.ones(problem.z0.size)}
+    sweeps = [fast.Sweep(problem, trajectory, lam, jumps, w) for w in (way, "by_vjps")]
+    rows = [np.append(sweep.run(), sweep.lams) for sweep in sweeps]
+    assert (sweeps[0].batch is None) == (way == "by_vjps")  # nothing was refused on the way
+    np.testing.assert_allclose(rows[0], rows[1], rtol=0, atol=SAME * np.max(np.abs(rows[1])))
+
+
+@pytest.mark.parametrize("name, other", [("net", "by_stages"), ("fifty", "by_jacobians")])
+def test_small_blocks_go_by_jacobians_and_large_ones_by_stages(name, other, monkeypatch):
+    problem, _, _ = problem_of(name)
+    monkeypatch.delattr(fast.Sweep, other)
+    sweep = fast.Sweep(problem, adjode.solve(problem), np.ones(problem.z0.size), {})
+    sweep.run()
+    assert sweep.batch
+
+
+@pytest.mark.parametrize("room", [1, 3000, 10**9])
+def test_where_the_chunks_end_does_not_matter(room, monkeypatch):
+    problem, _, _ = problem_of("net")
+    trajectory = adjode.solve(problem, ts=[0.5, 1.0], rtol=1e-9)
+    monkeypatch.setattr(fast, "ROOM", room)
+    found, wanted = both(problem, loss_of(problem.theta, [0.5, 1.0]), trajectory)
+    assert differ(found, wanted) < SAME
+
+
+def test_one_step_and_many():
+    problem, _, _ = problem_of("net")
+    for steps in (1, 2, 100):
+        trajectory = adjode.solve_fixed(problem, adjode.rk4(), steps)
+        assert differ(*both(problem, loss_of(problem.theta), trajectory)) < SAME
+
+
+def test_a_guess_at_the_structure_that_is_wrong_is_refused():
+    # the first row of f_z has no other entry than the first; the second does
+    f = lambda t, z, theta: anp.stack([-z[..., 0], theta * z[..., 0] * z[..., 1]], axis=-1)
+    problem = adjode.InitialValueProblem(f, np.array([1.0, 2.0]), 0.0, 1.0, 0.7)
+    trajectory = adjode.solve(problem)
+    sweep = fast.Sweep(problem, trajectory, np.ones(2), {})
+    assert sweep.blocks.shape == (2, 1)
+    sweep.run()
+    assert sweep.blocks.shape == (1, 2) and sweep.batch
+    assert differ(*both(problem, loss_of(0.7), trajectory)) < SAME
+
+
+@pytest.mark.parametrize("planted", ["jacobians", "stage_propagators"])
+def test_a_planted_error_is_refused_and_the_result_is_right(planted, monkeypatch):
+    problem, _, _ = problem_of("net")
+    trajectory = adjode.solve(problem)
+    right = getattr(fast, planted)
+    monkeypatch.setattr(fast, planted, lambda *args: right(*args) * (1 + 1e-10))
+    sweep = fast.Sweep(problem, trajectory, np.ones(3), {})
+    sweep.run()
+    assert sweep.batch is None
+    assert differ(*both(problem, loss_of(problem.theta), trajectory)) < SAME
+
+
+def doubtful(many, value=1.0, z_rows=1.0, theta_rows=1.0):
+    """f and problem of theta sin z, by a function that is another one on more than so many nodes."""
+    off = lambda z, factor: factor if np.size(z) > 3 * many else 1.0
+    product = primitive(lambda z, theta: theta * np.sin(z) * off(z, value))
+    defvjp(
+        product,
+        lambda ans, z, theta: lambda v: v * theta * np.cos(z) * off(z, z_rows),
+        lambda ans, z, theta: lambda v: np.sum(v * np.sin(z)) * off(z, theta_rows),
+    )
+    return adjode.InitialValueProblem(lambda t, z, theta: product(z, theta), Z3, 0.0, 1.0, 0.7)
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-9, np.nan])
+@pytest.mark.parametrize("part", ["value", "z_rows", "theta_rows"])
+def test_values_or_derivatives_that_a_batch_changes_are_refused(part, factor):
+    problem = doubtful(1, **{part: factor})
+    trajectory = adjode.solve(problem)
+    assert batched.batch(problem, trajectory) is None
+    assert differ(*both(problem, loss_of(0.7), trajectory)) < SAME
+    assert batched.batch(doubtful(1), trajectory)  # so it is the factor
+
+
+def test_a_batch_that_goes_wrong_later_is_refused_there():
+    problem = doubtful(13, value=1 + 1e-9)  # the first trial has twelve nodes
+    trajectory = adjode.solve(problem, rtol=1e-9)
+    sweep = fast.Sweep(problem, trajectory, np.cos(np.arange(3.0)), {})
+    assert sweep.batch
+    sweep.run()
+    assert sweep.batch is None
+    assert differ(*both(problem, loss_of(0.7), trajectory)) < SAME
+
+
+def test_nodes_that_influence_each_other_only_through_derivatives_are_refused():
+    # all entries are equal and stay so: z - mean(z) is zero, over one state as over a batch
+    f = lambda t, z, theta: theta * (z - anp.mean(z))
+    problem = adjode.InitialValueProblem(f, np.ones(3), 0.0, 1.0, 0.7)
+    trajectory = adjode.solve(problem)
+    assert batched.batch(problem, trajectory) is None
+    found, wanted = both(problem, adjode.Loss(terminal=lambda z, theta: z[0]), trajectory)
+    assert differ(found, wanted) < SAME
+
+
+def test_parameters_that_are_zero_do_not_hide_a_wrong_axis():
+    # twelve stages and twelve entries: theta @ z has a value for z of shape (12, 12), and it is 0
+    f = lambda t, z, theta: -z + anp.dot(theta[0], anp.dot(theta[1], z))
+    problem = adjode.InitialValueProblem(f, np.linspace(1, 2, 12), 0.0, 1.0, np.zeros((2, 12, 12)))
+    trajectory = adjode.solve(problem)
+    assert batched.batch(problem, trajectory).layout == batched.Layout(last=True)
+    assert differ(*both(problem, loss_of(problem.theta), trajectory)) < SAME
+
+
+def test_fields_that_count_or_refuse_batches_are_served():
+    calls = []
+
+    def counting(t, z, theta):
+        calls.append(np.shape(z))
+        return theta * z
+
+    def refusing(t, z, theta):
+        if np.shape(z) != (3,):
+            raise RuntimeError("one state at a time")
+        return theta * z
+
+    for f in (counting, refusing):
+        problem = adjode.InitialValueProblem(f, Z3, 0.0, 1.0, 0.7)
+        assert differ(*both(problem, loss_of(0.7), adjode.solve(problem))) < SAME
+    assert {len(shape) for shape in calls} == {1, 2}
+
+
+def test_a_field_that_writes_to_its_state_or_clock_does_no_harm():
+    def f(t, z, theta):
+        if np.ndim(t) and not isbox(z):
+            t[0] = 9.0
+        return theta * z * (1 + 0 * t)
+
+    def g(t, z, theta):
+        if np.ndim(t):
+            t[...] = 0.0
+        return theta * z * (1 + t)
+
+    for field in (f, g):
+        problem = adjode.InitialValueProblem(field, Z3, 0.0, 1.0, 0.7)
+        trajectory = adjode.solve(problem)
+        before = trajectory.ts.copy(), trajectory.zs.copy(), trajectory.stages.copy()
+        assert differ(*both(problem, loss_of(0.7), trajectory)) < SAME
+        for kept, now in zip(before, (trajectory.ts, trajectory.zs, trajectory.stages), strict=True):
+            np.testing.assert_array_equal(kept, now)
+
+
+def test_an_interrupt_is_not_swallowed():
+    def f(t, z, theta):
+        if np.ndim(z) > 1:
+            raise KeyboardInterrupt
+        return theta * z
+
+    problem = adjode.InitialValueProblem(f, Z3, 0.0, 1.0, 0.7)
+    with pytest.raises(KeyboardInterrupt):
+        adjode.gradient(problem, loss_of(0.7))
+
+
+def test_failed_attempts_leave_no_trace_open():
+    (problem, _, _), before = problem_of("branch on t"), trace_stack.top
+    adjode.gradient(problem, loss_of(0.5))
+    assert trace_stack.top == before
+
+
+def test_warnings_of_an_attempt_are_not_shown():
+    def f(t, z, theta):
+        if np.ndim(z) > 1:
+            warnings.warn("a batch is odd", stacklevel=2)
+            raise ValueError
+        return theta * z
+
+    problem = adjode.InitialValueProblem(f, Z3, 0.0, 1.0, 0.7)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        assert differ(*both(problem, loss_of(0.7), adjode.solve(problem))) < SAME
+    assert not shown
+
+
+def test_a_stiff_problem_at_the_limit_of_its_steps():
+    f = lambda t, z, mu: anp.stack([z[..., 1], mu * (1 - z[..., 0] ** 2) * z[..., 1] - z[..., 0]], axis=-1)
+    problem = adjode.InitialValueProblem(f, [2.0, 0.0], 0.0, 0.3, 100.0)
+    trajectory = adjode.solve(problem, rtol=1e-3)
+    sweep = fast.Sweep(problem, trajectory, np.ones(2), {})
+    sweep.run()
+    assert sweep.batch and trajectory.stats.rejected > 0
+    assert differ(*both(problem, loss_of(100.0), trajectory)) < SAME
+
+
+def test_with_a_running_cost_the_core_does_the_work():
+    problem, _, _ = problem_of("net")
+    loss = adjode.Loss(running=lambda t, z, theta: anp.sum(z**2) * t)
+    trajectory = adjode.solve(problem, running=loss.running)
+    assert differ(*both(problem, loss, trajectory)) == 0.0
+
+
+def test_the_front_door_uses_it():
+    problem, _, _ = problem_of("net")
+    stats = adjode.gradient(problem, loss_of(problem.theta)).stats
+    assert stats.vjps == stats.steps * 12 + 13
+
+
+def test_memory_does_not_grow_with_the_steps():
+    net, theta = adjode.mlp([8, 200, 8], seed=1)
+    problem = adjode.InitialValueProblem(net, np.ones(8), 0.0, 1.0, theta)
+    peaks = []
+    for steps in (400, 1600):
+        trajectory = adjode.solve_fixed(problem, adjode.rk4(), steps)
+        with np.errstate(all="ignore"):
+            sweep = fast.Sweep(problem, trajectory, np.ones(8), {})
+            tracemalloc.start()
+            sweep.run()
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert sweep.batch
+    # a trace of everything would hold 4 x 1600 nodes of more than 600 numbers: 30 MB
+    assert peaks[1] < 1.1 * peaks[0] < 4 * 8 * fast.ROOM
+
+
+def test_the_batch_on_nodes_of_its_user():
+    problem, _, _ = problem_of("column net")
+    trajectory = adjode.solve(problem)
+    ts, zs = trajectory.ts, trajectory.zs
+    values, back = batched.batch(problem, trajectory)(ts, zs)
+    np.testing.assert_allclose(values, trajectory.fs, rtol=1e-12)
+    v = RNG.normal(size=zs.shape)
+    rows, theta_bar = back(v)
+    pull = adjode.adjoint_pullback(problem)
+    singles = [pull(*node) for node in zip(ts, zs, v, strict=True)]
+    np.testing.assert_allclose(rows, [single[1] for single in singles], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(theta_bar, sum(single[2] for single in singles), rtol=0, atol=1e-12)
+
+
+def test_recorded_rows_are_those_of_the_pullback():
+    fun = lambda z, w, b: anp.concatenate([anp.tanh(anp.dot(z, w) + b), anp.exp(z[:1]) * b[0]])
+    args = Z3, W3, np.linspace(0.1, 0.3, 3)
+    value, back = adjode.pullback(fun, *args)
+    recorded, again, held = record(fun, *args)
+    np.testing.assert_array_equal(recorded, value)
+    assert held == sum([3, 3, 3, 1, 1, 1, 1, 4])  # dot, +, tanh, [:1], exp, [0], *, concatenate
+    for v in (np.arange(4.0), np.array([0.3, -1, 2, 5])):
+        for one, other in zip(again(v), back(v), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-14)
+        (z_bar,) = again(v, 1)
+        np.testing.assert_allclose(z_bar, back(v)[0], rtol=1e-14)
+    assert record(lambda z: np.ones(2), 3.0)[1](np.ones(2)) == [0.0]
+    np.testing.assert_array_equal(record(lambda z: z, Z3)[1](Z3)[0], Z3)
