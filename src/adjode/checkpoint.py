@@ -14,7 +14,7 @@ import numpy as np
 
 from adjode.discrete import step_back
 from adjode.loss import Gradient, finish, loss_rows
-from adjode.problem import InitialValueProblem, Loss
+from adjode.problem import GradientError, InitialValueProblem, Loss
 from adjode.solve import set_up
 from adjode.steps import Counted, first_same_as_last, stage_derivatives
 from adjode.trajectory import Stats, Trajectory
@@ -132,15 +132,15 @@ def adjoint_checkpointed(
     ------
     ValueError
         When the trajectory belongs to another problem, misses an observation time or the times
-        of its steps, or is of an implicit scheme; when n_checkpoints is not a positive integer.
+        of its steps; when n_checkpoints is not a positive integer.
     GradientError
-        When the result is not finite.
+        When the steps are those of an implicit scheme; when the result is not finite.
     """
     if trajectory.step_times is None:
         raise ValueError('adjoint_checkpointed needs the times of the steps; solve with store="times"')
     if trajectory.tableau.implicit:
-        raise ValueError(f"adjoint_checkpointed takes explicit steps again; {trajectory.tableau.name} "
-                         'is an implicit scheme. Use adjoint="discrete"')  # fmt: skip
+        raise GradientError(f"adjoint_checkpointed takes explicit steps again; {trajectory.tableau.name} "
+                            'is an implicit scheme. Use adjoint="discrete"')  # fmt: skip
     pull, field = adjoint_pullback(problem, loss.running), flat_field(problem, trajectory)
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     ts, last, stats = trajectory.ts, len(trajectory.ts) - 1, Stats()

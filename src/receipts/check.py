@@ -205,7 +205,7 @@ class Statement:
         leaves = [
             x for part in self.parts() for x in walk(part) if isinstance(x, Leaf) and x.kind == "opaque"
         ]
-        states = [a for x in leaves for a in x.args if a.kind == "opaque"]
+        states = [a for x in leaves for a in x.args if getattr(a, "kind", "") == "opaque"]
         return bool(leaves) and (
             self.dimension() == 1 or (states and max(len(a.value()) for a in states) == 1)
         )
