@@ -187,7 +187,7 @@ def gap_back(pull, field, gap: Trajectory, m: int, plan, lam, theta_bar) -> tupl
             theta_bar, vjps = theta_bar + theta_step, vjps + used
         steps, most = steps + stop - start, max(most, len(held))
     kept = 2 * (most - 1) + len(tableau.b)  # states with slopes; the stages of one step
-    return lam, theta_bar, Stats(0, vjps, steps, stored_states=kept)
+    return lam, theta_bar, Stats(vjps=vjps, steps=steps, stored_states=kept)
 
 
 def flat_field(problem: InitialValueProblem, trajectory: Trajectory):
