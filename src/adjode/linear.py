@@ -107,18 +107,27 @@ class Factor:
         terms = self.values * x[j]
         return np.bincount(i, np.abs(terms) if size else terms, self.pattern.n)
 
+    def spread(self, x: np.ndarray, transposed: bool) -> np.ndarray:
+        """What rounding may leave in each equation, ``k eps |A| |x|`` with k entries in a row."""
+        width = 1 + np.max(np.bincount(places(self.pattern, transposed)[0]))
+        return width * 1.1e-16 * self.times(x, transposed, size=True)
+
     def rounding(self, x: np.ndarray, residual, transposed: bool) -> float:
         """About the largest error that rounding may leave in the solution x of a system with A.
 
-        The largest entry of ``|A^-1| (|residual| + k eps |A| |x|)``, k entries in a row: it does not
-        change when an equation is scaled (Arioli, Demmel and Duff, 1989, as in LAPACK's xGERFS).
+        The largest entry of ``|A^-1| (|residual| + spread)``: it does not change when an equation is
+        scaled (Arioli, Demmel and Duff, 1989, as in LAPACK's xGERFS).
         """
-        width = 1 + np.max(np.bincount(places(self.pattern, transposed)[0]))
-        spread = np.abs(residual) + width * 1.1e-16 * self.times(x, transposed, size=True)
+        spread = np.abs(residual) + self.spread(x, transposed)
         there = lambda y: spread * self.solve(np.ravel(y), not transposed)
         back = lambda y: self.solve(spread * np.ravel(y), transposed)
         inverse = LinearOperator((len(x), len(x)), matvec=there, rmatvec=back, dtype=float)
         return float(onenormest(inverse, t=1))
+
+    def noise(self, x: np.ndarray) -> np.ndarray:
+        """What rounding may leave in each entry of x, from three draws of it, and ten times that."""
+        signs = np.random.default_rng(0).choice((-1.0, 1.0), (3, len(x)))
+        return 10 * np.max(np.abs([self.solve(self.spread(x, False) * s, False) for s in signs]), axis=0)
 
 
 def places(pattern: Pattern, transposed: bool) -> tuple:

@@ -12,7 +12,7 @@ from adjode.problem import read_only
 from adjode.solve import checked
 from adjode.vjp import pullback
 
-MAX_STEPS, HALVINGS = 50, 20  # of Newton's method, and of one of its steps
+MAX_STEPS, HALVINGS = 50, 60  # of Newton's method, and of one of its steps
 SAME = 1e-13  # a part of u that is not worth a new c_u
 
 
@@ -80,27 +80,27 @@ def newton(theta: np.ndarray, system: System) -> np.ndarray:
         for count in range(MAX_STEPS):
             value = linearise(system, u, theta, count)
             step = -system.factor.solve(value, False)
-            size, reached = largest(step), largest(u + step)
-            lost = system.factor.rounding(u + step, 0.0, False) if size <= LOST * reached else 0.0
-            if np.all(np.abs(step) <= system.rtol * np.abs(u + step) + system.atol):
+            new, reached = u + step, largest(u + step)
+            noise = np.minimum(system.factor.noise(new), LOST * reached)
+            if np.all(beyond(noise, step) <= system.rtol * np.abs(new) + system.atol):
                 break
-            if before / 4 < size <= lost:
-                break
-            again = lambda new: system.factor.solve(system.plain(flat(new)), False)
-            u, slow = damped(u, step, again, lost, system, value), before / 4 < size < LOST * reached
+            again = lambda u: system.factor.solve(system.plain(flat(u)), False)
+            size = largest(beyond(noise, step))
+            u, slow = damped(u, step, again, noise, system, value), before / 4 < size < LOST * reached
             before = size
         else:
             raise stopped(f"no root after {MAX_STEPS} Newton steps", system, u, value)
+        lost = system.factor.rounding(new, 0.0, False)
         if lost > LOST * reached:
             part = f"a part of {lost / reached:.0e}, more than {LOST:.0e}"
-            raise RootError(f"rounding may spoil {part}, of the root u = {short(u + step)}: c_u is "
+            raise RootError(f"rounding may spoil {part}, of the root u = {short(new)}: c_u is "
                             "singular or nearly so there")  # fmt: skip
-        if np.any(np.abs(step) > SAME * np.abs(u + step)):  # so that c_u is that of the root, too
-            linearise(system, u + step, theta, count)
-    if slow or lost < size > before / 4:
+        if np.any(np.abs(step) > SAME * np.abs(new)):  # so that c_u is that of the root, too
+            linearise(system, new, theta, count)
+    if slow or largest(beyond(noise, step)) > before / 4:
         raise stopped("Newton's steps shrink slowly to the last, as where c_u is singular at the "
                       "root, or where rounding in c asks for a larger rtol", system, u, value)  # fmt: skip
-    return u + step
+    return new
 
 
 def linearise(system: System, u: np.ndarray, theta: np.ndarray, count: int) -> np.ndarray:
@@ -116,12 +116,17 @@ def linearise(system: System, u: np.ndarray, theta: np.ndarray, count: int) -> n
     return value
 
 
-def damped(u, step, again: Callable, lost: float, system: System, value) -> np.ndarray:
+def beyond(noise: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """What of the entries of x is not noise."""
+    return np.maximum(np.abs(x) - noise, 0.0)
+
+
+def damped(u, step, again: Callable, noise, system: System, value) -> np.ndarray:
     """u + s step for the first s of 1, 1/2, 1/4, ... from which the next step, `again`, with c_u
-    as it is here, is shorter (or lost in rounding): no scaling of the equations changes that
-    (Deuflhard, 2004)."""
+    as it is here, is shorter: a test that no scaling of the equations changes (Deuflhard, 2004)."""
+    size = largest(beyond(noise, step))
     for s in 0.5 ** np.arange(HALVINGS):
-        if largest(again(u + s * step)) <= max((1 - s / 4) * largest(step), lost):
+        if largest(beyond(noise, again(u + s * step))) <= (1 - s / 4) * size:
             return u + s * step
     raise stopped("Newton's method is stuck", system, u, value)
 

@@ -229,6 +229,12 @@ def test_a_step_out_of_the_domain_is_shortened():
     assert adjode.root(c, 20.0, 0.1) == pytest.approx(np.exp(0.1), rel=1e-14)
 
 
+def test_a_start_where_c_u_is_nearly_singular_may_still_lead_to_a_root():
+    c = lambda u, theta: anp.array([u[0] + u[1] - 3, u[0] + u[1] + u[0] ** 2 - theta])
+    u = adjode.root(c, [1e-15, 0.0], 4.0)
+    np.testing.assert_allclose([u[0] ** 2, u[0] + u[1]], [1, 3], rtol=1e-14)
+
+
 def test_scaling_the_equations_changes_nothing():
     u0, theta = chain_case(12, seed=5)
     scale = 10.0 ** np.linspace(-25, 25, 12)
@@ -247,6 +253,16 @@ def test_unknowns_of_very_different_sizes_are_each_right():
     assert adjode.root(c, [1e10, 0.0], theta)[0] == pytest.approx(big, rel=ROUNDING)
     assert small(theta) == pytest.approx(1e-5 * np.log(1.9 * 0.6 ** (1 / 3)), rel=1e-10)
     np.testing.assert_allclose(grad(small)(theta), [1e-5 / 1.8, 1e-5 / 1.9], rtol=1e-10)
+
+
+def test_rounding_in_a_large_unknown_does_not_stop_a_small_one():
+    n, start = 300, np.append(np.zeros(300), -1e-4)
+
+    def c(u, theta):
+        large = 2 * u[:n] - shifted(u[:n], 1) - shifted(u[:n], -1) - 1e5
+        return anp.append(large, anp.exp(1e5 * u[n]) - theta)
+
+    assert adjode.root(c, start, 1.9)[n] == pytest.approx(1e-5 * np.log(1.9), rel=1e-9)
 
 
 def test_a_benign_ill_conditioned_system_is_solved_and_a_hopeless_one_refused():
@@ -404,7 +420,7 @@ BAD = {
                         adjode.RootError, "c_u is singular"),
     "ignores u": (lambda: root(lambda u, th: th * np.ones(2)), adjode.RootError, "c_u is singular"),
     "nearly": (lambda: root(lambda u, th: anp.dot(NEARLY, u) - np.array([1.0, 2.5])),
-               adjode.RootError, "rounding may spoil a part .* c_u is singular or nearly so"),
+               adjode.RootError, "c_u is (singular or )?nearly"),
     "nearly, at zero": (lambda: by_grad(lambda u, th: anp.dot(NEARLY, u) * th, u0=[0.0, 0.0]),
                         adjode.GradientError, "rounding may spoil the adjoint solve .* c_u is singular"),
     "start": (lambda: root(lambda u, th: u**2 - th), adjode.RootError, "start elsewhere"),
@@ -413,7 +429,7 @@ BAD = {
     "double root by rounding": (lambda: root(lambda u, th: u**2 - 2 * u + 1, u0=3.0), adjode.RootError,
                                 "slowly to the last"),
     "no root": (lambda: root(lambda u, th: u**2 + th, u0=3.0), adjode.RootError,
-                r"Newton's method is stuck: stopped at u = .*, where \|c\| = .*Try a u0 nearer"),
+                r"(stuck|no root after 50 Newton steps): stopped at .*, where \|c\| = .*Try a u0 nearer"),
     "at infinity": (lambda: root(lambda u, th: anp.exp(-u), u0=0.0), adjode.RootError,
                     "no root after 50 Newton steps|singular|stuck"),
     "kink": (lambda: by_grad(lambda u, th: u - anp.sqrt(th), theta=0.0), adjode.GradientError,
