@@ -59,10 +59,10 @@ def revolve(n_steps: int, n_checkpoints: int) -> Iterator[Action]:
     from the last stored state on, are divided again: stored states are taken back in order."""
     check_positive("n_steps", n_steps)
     check_positive("n_checkpoints", n_checkpoints)
-    held, now = [0], 0
+    held = [0]
     for stop in range(n_steps, 0, -1):  # reverse the step stop - 1
-        if now != held[-1]:
-            now = held[-1]
+        now = held[-1]
+        if stop < n_steps:
             yield Action("restore", now, now)
         while stop - now > 1:
             ahead = now + split(stop - now, n_checkpoints - len(held) + 1)
@@ -74,7 +74,6 @@ def revolve(n_steps: int, n_checkpoints: int) -> Iterator[Action]:
         yield Action("reverse", now, stop)
         if held[-1] == now:
             yield Action("free", held.pop(), now)
-        now = stop
 
 
 def split(n_steps: int, n_checkpoints: int) -> int:
@@ -187,7 +186,7 @@ def gap_back(pull, field, gap: Trajectory, m: int, plan, lam, theta_bar) -> tupl
             theta_bar, vjps = theta_bar + theta_step, vjps + used
         steps, most = steps + stop - start, max(most, len(held))
     kept = 2 * (most - 1) + len(tableau.b)  # states with slopes; the stages of one step
-    return lam, theta_bar, Stats(0, vjps, steps, stored_states=kept)
+    return lam, theta_bar, Stats(vjps=vjps, steps=steps, stored_states=kept)
 
 
 def flat_field(problem: InitialValueProblem, trajectory: Trajectory):

@@ -146,9 +146,11 @@ def test_times_far_from_zero_and_an_interval_near_nothing(adjoint):
         assert found.z0[0] == pytest.approx(np.exp(0.5), rel=1e-5)  # 10 rtol
 
 
-@pytest.mark.parametrize("adjoint", ["discrete", "checkpointed"])
-def test_an_adjoint_that_overflows_is_refused_without_a_warning(adjoint):
+@pytest.mark.parametrize(
+    "name, store", [("discrete", "stages"), ("fast", "stages"), ("checkpointed", "times")]
+)
+def test_an_adjoint_that_overflows_is_refused_without_a_warning(name, store):
     problem = adjode.InitialValueProblem(lambda t, z, theta: theta * z, [1e-3], 0.0, 1.0, 5.0)
     loss = adjode.Loss(terminal=lambda z, theta: 1e308 * z[0])  # dL/dz0 is 148 times that
     with pytest.raises(adjode.GradientError, match="the gradient is not finite"):
-        adjode.gradient(problem, loss, adjoint=adjoint)
+        getattr(adjode, f"adjoint_{name}")(problem, loss, adjode.solve(problem, store=store))
