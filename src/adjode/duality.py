@@ -50,7 +50,7 @@ def complex_step(fun: Callable, x: np.ndarray, direction: np.ndarray):
 
 @dataclass(frozen=True)
 class DotProductTest(Finding):
-    """``lam (J v)`` beside ``(lam J) v`` for random lam and v."""
+    """``lam (J v)`` beside ``(lam J) v`` for random lam and v; a verdict like `TaylorTest`."""
 
     jvps: np.ndarray  # (n,), lam (J v)
     vjps: np.ndarray  # (n,), (lam J) v
@@ -93,7 +93,10 @@ def dot_product_test(jvp: Callable, vjp: Callable, v_shape: tuple, lam_shape: tu
 
 @dataclass(frozen=True)
 class InvariantDrift(Finding):
-    """``lam v``, with what the loss has seen of v so far: constant from t0 to t1."""
+    """``lam v``, with what the loss has seen of v so far: constant from t0 to t1.
+
+    A verdict like `TaylorTest`.
+    """
 
     ts: np.ndarray  # (M,), the nodes of the path
     values: np.ndarray  # (M,)
