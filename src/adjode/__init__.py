@@ -7,21 +7,17 @@
     ..._bar                                  the row dL/d...
 
 Read in this order: structure, problem, tableau, steps, trajectory, solve, vjp, loss, discrete,
-continuous, gradient, primitive; then batched and fast, stiff, fields, verify and duality.
+continuous, gradient, primitive; then batched and fast, stiff, fields; verify, duality and
+invariant.
 """
 
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
 from adjode.discrete import adjoint_discrete
-from adjode.duality import (
-    DotProductTest,
-    InvariantDrift,
-    complex_step,
-    dot_product_test,
-    invariant_drift,
-)
+from adjode.duality import DotProductTest, complex_step, dot_product_test
 from adjode.fast import adjoint_fast
 from adjode.fields import mlp
 from adjode.gradient import gradient, value_and_gradient
+from adjode.invariant import InvariantDrift, invariant_drift
 from adjode.loss import AdjointPath, Gradient, loss_value
 from adjode.primitive import odeint
 from adjode.problem import (

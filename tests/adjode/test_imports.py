@@ -11,7 +11,7 @@ import adjode
 ORDER = [
     *("structure", "problem", "tableau", "steps", "trajectory", "vjp", "batched", "stiff", "solve", "loss"),
     *("discrete", "fast", "continuous", "gradient", "retrace", "primitive", "fields", "verify"),
-    "duality",
+    *("duality", "invariant"),
 ]
 OUTSIDE = {"numpy", "scipy", "autograd"}
 FOLDER = Path(adjode.__file__).parent
