@@ -7,9 +7,9 @@
     ..._bar                                  the row dL/d...
 
 The core, in this order: structure, problem, tableau, steps, trajectory, solve, vjp, loss, discrete,
-continuous, gradient, primitive. Beside it stand batched and fast (speed), stiff and guards (safety),
-checkpoint (memory), retrace (second derivatives), algebraic (no time at all), fields, verify and
-duality (how to know).
+continuous, gradient, primitive. Beside it stand batched and fast (speed), stiff, estimate and guards
+(safety), checkpoint (memory), retrace (second derivatives), linear, newton and algebraic (no time at
+all), fields, and verify, duality and invariant (how to know).
 """
 
 from adjode.algebraic import root
@@ -20,6 +20,7 @@ from adjode.duality import DotProductTest, InvariantDrift, complex_step, dot_pro
 from adjode.fast import adjoint_fast
 from adjode.fields import mlp
 from adjode.gradient import gradient, value_and_gradient
+from adjode.invariant import InvariantDrift, invariant_drift
 from adjode.loss import AdjointPath, Gradient, loss_value
 from adjode.newton import RootError
 from adjode.primitive import odeint

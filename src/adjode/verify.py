@@ -32,7 +32,10 @@ def found(*suspects: tuple[bool, str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class TaylorTest(Finding):
-    """What is left of L(x + e d) after its Taylor polynomial, for falling steps e."""
+    """What is left of L(x + e d) after its Taylor polynomial, for falling steps e.
+
+    `passes` and `failures` are the verdict; printed, it says why, or what it excludes.
+    """
 
     steps: np.ndarray  # (n,)
     remainders: np.ndarray  # (n,)
@@ -108,7 +111,7 @@ def taylor_remainders(value: Callable, x: np.ndarray, gradient: np.ndarray, dire
 
 @dataclass(frozen=True)
 class ObservedOrder(Finding):
-    """Errors for falling steps, and the order at which they fall."""
+    """Errors for falling steps, and the order at which they fall; a verdict like `TaylorTest`."""
 
     steps: np.ndarray  # (n,)
     errors: np.ndarray  # (n,), or (n - 1,) without `exact`: the differences of neighbours

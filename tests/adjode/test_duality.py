@@ -1,4 +1,4 @@
-"""Complex step, dot products, and the invariant, on functions whose derivatives are known."""
+"""Complex step, dot products and the invariant, on functions whose derivatives are known."""
 
 import autograd.numpy as anp
 import numpy as np

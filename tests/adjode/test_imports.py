@@ -11,7 +11,7 @@ import adjode
 ORDER = [
     *("structure", "problem", "tableau", "steps", "trajectory", "vjp", "stiff", "solve"),
     *("loss", "discrete", "batched", "fast", "continuous", "checkpoint", "gradient", "retrace"),
-    *("primitive", "fields", "verify", "duality", "linear", "newton", "algebraic"),
+    *("primitive", "fields", "verify", "duality", "invariant", "linear", "newton", "algebraic"),
 ]
 OUTSIDE = {"numpy", "scipy", "autograd"}
 FOLDER = Path(adjode.__file__).parent
