@@ -16,7 +16,7 @@ from adjode.algebraic import root
 from adjode.checkpoint import adjoint_checkpointed, binomial_schedule
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
 from adjode.discrete import adjoint_discrete
-from adjode.duality import DotProductTest, InvariantDrift, complex_step, dot_product_test, invariant_drift
+from adjode.duality import DotProductTest, complex_step, dot_product_test
 from adjode.fast import adjoint_fast
 from adjode.fields import mlp
 from adjode.gradient import gradient, value_and_gradient
