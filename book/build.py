@@ -10,6 +10,7 @@ Jupyter Book does the work. This script adds what its cache does not know:
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -78,7 +79,9 @@ def make_wheel(folder):
 
 def run(command):
     """Run a command here and pass on what it says, but for a remark of each kernel that starts."""
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # small matrices: threads only wait
+    env = one | os.environ
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=env) as process:
         try:
             for line in process.stderr:
                 if "Kernel is running over TCP without encryption" not in line:

@@ -171,7 +171,7 @@ def run_notebook(site, notebook, python, folder, install_only=False):
     folder.mkdir()
     nbformat.write(nb, folder / "chapter.ipynb")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    environment |= {"MPLBACKEND": "agg", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment |= {"MPLBACKEND": "agg", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "OMP_NUM_THREADS": "1"}
     environment["PATH"] = f"{python.parent}{os.pathsep}{environment['PATH']}"
     command = [sys.executable, "-c", RUN, python, folder / "chapter.ipynb", folder]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
