@@ -1,6 +1,6 @@
 """The contenders: make(problem, rtol) gives a function without arguments that returns the gradient.
 
-`calls` counts what a contender asks of f on a run apart from the timed ones: evaluations on the way
+`calls` counts what a contender asks of f in its first run, which is not timed: evaluations on the way
 forth and on the way back; a batch of n nodes counts n. What is compiled cannot be counted so.
 """
 

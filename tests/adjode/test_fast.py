@@ -31,6 +31,11 @@ def column_net(t, z, theta):
     return anp.dot(theta["out"], anp.tanh(anp.dot(theta["w"], z) + theta["b"]) * anp.cos(t))
 
 
+def wave(z, theta):
+    turned = anp.conj(anp.exp(1j * theta * z)) * (2 + 3j * z)
+    return anp.real(turned) - anp.abs(turned)
+
+
 TURN = np.array([[0.0, 1.0], [-1.0, 0.0]])
 
 
@@ -64,8 +69,7 @@ FIELDS = {
     "nothing of z": (lambda t, z, theta: 0.0 * z + theta * anp.cos(t), Z3, 1.5, {"clock": True}, 1),
     "kinks": (lambda t, z, theta: anp.where(z > 0, theta * z, t * anp.floor(theta) - z), Z3, 1.5,
               {"clock": True}, 1),
-    "complex inside": (lambda t, z, theta: anp.real(anp.conj(anp.exp(1j * theta * z)) * (2 + 3j * z)) * t, Z3,
-                       0.7, {"clock": True}, 1),
+    "complex inside": (lambda t, z, theta: t * wave(z, theta), Z3, 0.7, {"clock": True}, 1),
     "slope of an energy": (lambda t, z, theta: anp.dot(TURN, grad(energy)(z, theta)), Z3[:2], 0.7,
                            {"last": True}, 2),
     "no theta": (lambda t, z, theta: -z * t, Z3, (), {"clock": True}, 1),
