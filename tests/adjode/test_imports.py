@@ -10,7 +10,18 @@ import adjode
 # Each may import those before it.
 ORDER = [
     *("structure", "problem", "tableau", "steps", "trajectory", "vjp", "batched", "stiff", "solve", "loss"),
-    *("discrete", "fast", "continuous", "gradient", "retrace", "primitive", "fields", "verify"),
+    *(
+        "discrete",
+        "fast",
+        "continuous",
+        "estimate",
+        "guards",
+        "gradient",
+        "retrace",
+        "primitive",
+        "fields",
+        "verify",
+    ),
 ]
 OUTSIDE = {"numpy", "scipy", "autograd"}
 FOLDER = Path(adjode.__file__).parent
