@@ -5,6 +5,7 @@ from collections.abc import Callable
 from adjode.checkpoint import adjoint_checkpointed
 from adjode.continuous import adjoint_backsolve, adjoint_interpolated, adjoint_quadrature
 from adjode.fast import adjoint_fast
+from adjode.guards import Guard
 from adjode.loss import Gradient, loss_value
 from adjode.problem import InitialValueProblem, Loss
 from adjode.solve import solve
@@ -38,7 +39,7 @@ def value_and_gradient(problem: InitialValueProblem, loss: Loss, *, adjoint: str
     options = {"rtol": rtol, "atol": atol}
     trajectory = solve(problem, method=method, ts=ts, running=loss.running, store=store, **options)
     value = loss_value(problem, loss, trajectory)
-    return value, adjoint_of(problem, loss, trajectory, **options)
+    return value, Guard(problem, loss, rtol, atol).trusted(adjoint_of, trajectory)
 
 
 def gradient(problem: InitialValueProblem, loss: Loss, **options) -> Gradient:

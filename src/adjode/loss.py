@@ -40,6 +40,7 @@ class Gradient:
     ts: np.ndarray  # (n,)
     path: AdjointPath
     stats: Stats  # forward and backward together
+    error: float | None = None  # of the front door: an estimate of |g - g*| over what is allowed
 
 
 def loss_value(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory) -> float:

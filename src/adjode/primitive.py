@@ -10,6 +10,7 @@ from autograd.extend import defvjp_argnums, primitive
 from autograd.tracer import isbox
 
 from adjode.gradient import strategy
+from adjode.guards import Guard
 from adjode.problem import InitialValueProblem, Loss, Observations, check_times, real
 from adjode.retrace import traced_states
 from adjode.solve import solve
@@ -118,7 +119,11 @@ def adjoint_rows(z0, ts, theta, call: Call, zs_bar) -> tuple:
         return zs_bar[0], np.zeros(1), np.zeros(theta.shape)
     seen = Observations(ts, lambda i, z: np.sum(zs_bar[i] * z), lambda i, z: zs_bar[i])
     problem = InitialValueProblem(call.f, z0, ts[0], ts[-1], call.unflatten(theta))
-    rtol, atol, adjoint = call.options["rtol"], call.options["atol"], strategy(call.adjoint)[0]
-    found = adjoint(problem, Loss(observations=seen), call.trajectory, rtol=rtol, atol=atol)
+    zs = call.trajectory.zs[np.isin(call.trajectory.ts, ts)]
+    bend = np.max(np.abs(zs_bar)) / np.max(np.abs(zs), initial=1e-300)  # a guess of the size of L_zz
+    moved = Observations(ts, seen.fun, lambda i, z: zs_bar[i] + bend * (z - zs[i]))
+    rtol, atol = call.options["rtol"], call.options["atol"]
+    guard = Guard(problem, Loss(observations=seen), rtol, atol, moved=Loss(observations=moved))
+    found = guard.trusted(strategy(call.adjoint)[0], call.trajectory)
     ts_bar = found.ts + np.append(found.t0, np.zeros(len(ts) - 1))
     return found.z0[()], ts_bar, flatten(found.theta)[0]

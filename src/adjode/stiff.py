@@ -19,9 +19,9 @@ from adjode.vjp import pullback
 
 
 def implicit_cost(d: int) -> float:
-    """What `implicit_steps` takes for a state of d entries, in evaluations of f: a measured guess,
-    for fifty steps, their Jacobians and their linear algebra."""
-    return 1500 + 100 * d + 4e-4 * (7 * d) ** 3
+    """What explicit steps may cost, in evaluations of f, before `implicit_steps` are cheaper for a
+    state of d entries: measured roughly, for 200 steps, their Jacobians and linear algebra."""
+    return 6000 + 500 * d + 2e-3 * (7 * d) ** 3
 
 
 def state_jacobian(problem: InitialValueProblem, field: Counted | None = None) -> Callable:

@@ -3,11 +3,14 @@
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
 from adjode.problem import read_only
 from adjode.tableau import ButcherTableau
+
+MANY = 2  # tries of a step: beyond, f may not be smooth
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Trajectory:
     running: np.ndarray | None  # (N + 1,), the integral of the running cost up to each node
     stats: Stats
     step_times: np.ndarray | None = None  # of all steps, where ts has the stops alone
+    hard: tuple = ()  # (n, t, z, z_next), flat, of the few shortest steps that took many tries
 
 
 def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Trajectory:
@@ -45,10 +49,12 @@ def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Tra
     `store` is "dense", "stages", "times" or "stops": what to keep of each step. With a running cost
     the last entry of the flat state is its integral.
     """
-    kept, times, taken, tried, wanted = [], array("d"), -1, 0, set(stops)
+    kept, times, taken, tried, wanted, hard = [], array("d"), 0, 0, set(stops), []
     whole = store in ("dense", "stages")
     with np.errstate(all="ignore"):  # a trial step may overflow: it is rejected
         for t, z, h, k, tries in steps:
+            if tries > MANY:
+                hard = sorted([*hard, (abs(h), taken, t, z, z + h * (tableau.b @ k))], key=itemgetter(0))[:8]
             taken, tried = taken + 1, tried + tries
             if store == "dense" and tries:
                 for row, c in zip(tableau.extra_a, tableau.extra_c, strict=True):
@@ -65,10 +71,12 @@ def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Tra
         ks = np.stack(ks[:-1])[:, :, :d]
         stages, stored = ks[:, : len(tableau.b)], ks.shape[0] * ks.shape[1]
         dense = dense_output(tableau, ts, zs[:, :d], ks, shape) if store == "dense" else None
-    stats = Stats(field.calls, field.vjps, taken, tried - taken, n + stored)
+    stats = Stats(field.calls, field.vjps, taken - 1, tried - taken + 1, n + stored)
     shaped, cost = zs[:, :d].reshape(n, *shape), zs[:, d] if running else None
     times = read_only(np.array(times)) if store == "times" else None
-    return Trajectory(ts, shaped, fs.reshape(n, *shape), stages, dense, tableau, cost, stats, times)
+    hard = tuple((n, t, z[:d], z_next[:d]) for _, n, t, z, z_next in hard)
+    fs = fs.reshape(n, *shape)
+    return Trajectory(ts, shaped, fs, stages, dense, tableau, cost, stats, times, hard)
 
 
 def dense_output(tableau, ts, zs, ks, shape) -> Callable:

@@ -1,5 +1,7 @@
 """The forward solve."""
 
+from dataclasses import replace
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -72,7 +74,7 @@ def test_evaluations_are_counted_and_none_is_wasted(zoo, method, stages):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_tighter_tolerance_costs_more_and_gives_more(zoo, method):
-    case = zoo.case("affine")
+    case = replace(zoo.case("affine"), t1=30.0)
     exact = np.real(case.flow(case.z0, case.t0, case.t1, case.theta))
     runs = [adjode.solve(case.problem(), rtol=r, atol=r, method=method) for r in (1e-4, 1e-10)]
     errors = [np.max(np.abs(run.zs[-1] - exact)) for run in runs]
@@ -135,7 +137,7 @@ def test_evaluations_are_limited():
         adjode.solve(problem, max_evaluations=500, method="dop853")
     with pytest.raises(adjode.IntegrationError, match=r"used 100 evaluations.*stiff"):
         adjode.solve(problem, max_evaluations=100)
-    assert adjode.solve(problem, max_evaluations=1000).tableau.name == "radau"
+    assert adjode.solve(problem, max_evaluations=2000).tableau.name == "radau"
 
 
 def test_fixed_steps_that_overflow_are_an_error():

@@ -1,0 +1,99 @@
+"""What can be seen of the error of a gradient at a small part of its cost."""
+
+import math
+
+import numpy as np
+
+from adjode.batched import batch
+from adjode.loss import Gradient
+from adjode.problem import InitialValueProblem
+from adjode.trajectory import Trajectory
+from adjode.vjp import adjoint_pullback
+
+SAMPLED = 6  # steps at which lambda is looked at when f takes no batch
+
+
+def ends_of_lambda(trajectory: Trajectory, found: Gradient) -> tuple:
+    """lambda after and before the jump at each node, shape (N + 1, D) each: at the beginning of the
+    step after it, and at the end of the step before it."""
+    sign, path = np.sign(trajectory.ts[-1] - trajectory.ts[0]), found.path
+    lams, ts = path.lams.reshape(len(path.ts), -1), sign * path.ts
+    last = len(ts) - 1
+    after = np.searchsorted(ts, sign * trajectory.ts, "right") - 1
+    before = np.minimum(np.searchsorted(ts, sign * trajectory.ts, "left"), last)
+    return lams[np.maximum(after, 0)], lams[before]
+
+
+def amplified(trajectory: Trajectory, found: Gradient, rtol: float, atol: float) -> float:
+    """The local errors of z, carried to the loss by lambda, over the size of z there.
+
+    sum_n |lambda_{n+1}| |e_n| over sum |l_z| |z|: about the relative error of the states that the
+    loss sees, and so of its rows and of f_z on the way. It is large where the flow pulls
+    neighbours apart.
+    """
+    (after, before), zs = ends_of_lambda(trajectory, found), trajectory.zs
+    zs = np.abs(zs.reshape(len(zs), -1)) + atol / rtol
+    seen = before - after
+    seen[-1] = before[-1]
+    scale = np.sum(np.abs(seen) * zs)
+    if trajectory.running is not None:
+        scale = max(scale, np.median(np.sum(np.abs(before) * zs, axis=1)))
+    if trajectory.stages is None:  # few nodes and no stages: what the step control allows
+        steps = trajectory.stats.steps / max(len(zs) - 1, 1)
+        errors = 0.03 * steps * rtol * zs[1:]
+    else:
+        errors = local_errors(trajectory)
+    total = np.sum(np.abs(before[1:]) * errors)
+    return float(total / scale) if scale > 0 else 0.0
+
+
+def local_errors(trajectory: Trajectory) -> np.ndarray:
+    """The embedded estimates of the local errors, entry by entry, as `steps.error_norm` has them."""
+    sizes = [np.abs(np.diff(trajectory.ts)[:, None] * np.einsum("s,nsd->nd", e, trajectory.stages))
+             for e in trajectory.tableau.errors]  # fmt: skip
+    if len(sizes) == 1:
+        return sizes[0]
+    return sizes[0] ** 2 / np.maximum(np.hypot(sizes[0], 0.1 * sizes[1]), 1e-300)
+
+
+def unresolved(problem: InitialValueProblem, trajectory: Trajectory, found: Gradient) -> float:
+    """How far lambda' = -lambda f_z is from what the steps can follow, in relative error.
+
+    In the middle of a step the cubic through lambda and its slopes at both ends misses the equation
+    by about x^5 / 384, x the rate of lambda times the step; the scheme itself then by x^p / p!, of
+    a higher power where f is smooth. z may rest, or move in another way, and its own error tell
+    nothing of this.
+    """
+    (after, before), n = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1
+    many = batch(problem, trajectory) if trajectory.stages is not None else None
+    pull = adjoint_pullback(problem)
+
+    def rows(ts, zs, *lams):
+        """lam f_z for each of the covectors at these nodes."""
+        if many:
+            try:
+                _, back = many(ts, zs)
+                return [back(lam, theta=False)[0] for lam in lams]
+            except Exception:  # f does not take these nodes
+                pass
+        return [np.stack([pull(t, z, row)[1] for t, z, row in zip(ts, zs, lam, strict=True)]) for lam in lams]
+
+    hard = np.array([step for step, *_ in trajectory.hard], int)
+    some = np.linspace(0, n - 1, SAMPLED).astype(int)
+    steps = np.arange(n) if many else np.unique(np.concatenate([some, hard]))
+    ts, h = trajectory.ts[steps], np.diff(trajectory.ts)[steps]
+    zs, fs = (x.reshape(n + 1, -1) for x in (trajectory.zs, trajectory.fs))
+    left, right, column = after[steps], before[steps + 1], h[:, None]
+    middle = (zs[steps] + zs[steps + 1]) / 2 + column / 8 * (fs[steps] - fs[steps + 1])
+    (slope_left,) = rows(ts, zs[steps], left)
+    (slope_right,) = rows(trajectory.ts[steps + 1], zs[steps + 1], right)
+    lam = (left + right) / 2 - column / 8 * (slope_left - slope_right)  # lambda' = - the slopes
+    (slope,) = rows(ts + h / 2, middle, lam)
+    missed = 1.5 * (right - left) + column * ((slope_left + slope_right) / 4 + slope)
+    size = np.maximum(np.max(np.abs(left), axis=1), np.max(np.abs(right), axis=1))
+    power = trajectory.tableau.order + 1
+    part, rate = (np.max(np.abs(x), axis=1, initial=0.0) / np.where(size > 0, size, 1.0)
+                  for x in (missed, column * slope))  # fmt: skip
+    rough = np.isin(steps, hard) & (384 * part > 10 * rate**5)  # a kink: no higher power helps
+    smooth = np.sum((384 * part[~rough]) ** (power / 5)) / math.factorial(power)
+    return float(np.sum(part[rough]) + smooth * n / len(steps))

@@ -1,0 +1,144 @@
+"""Is a gradient right? If it is in doubt it is found once more; if that does not help, refused.
+
+A gradient g is right when |g - g*| <= 100 rtol |g*| + 100 atol s: z0, theta and the times together,
+each entry times max(|x|, 1), and s the size of L_z and l_z.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from adjode.estimate import amplified, unresolved
+from adjode.fast import adjoint_fast
+from adjode.loss import Gradient
+from adjode.problem import GradientError, InitialValueProblem, IntegrationError, Loss
+from adjode.solve import solve
+from adjode.structure import flatten
+from adjode.trajectory import Trajectory
+from adjode.vjp import pullback
+
+DOUBT = 0.1  # of what is allowed: the estimate may be ten times too small
+CONFIRMED = 0.5  # of what is allowed: a second gradient is no estimate, but it has errors too
+ROUNDS = 4
+LONG = 5_000  # steps of a grid that is not refined once more
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What "right" means for a problem, a loss and two tolerances."""
+
+    problem: InitialValueProblem
+    loss: Loss
+    rtol: float
+    atol: float
+    moved: Loss | None = None  # if the rows of `loss` are fixed: as they may be where z is another
+
+    def trusted(self, adjoint: Callable, trajectory: Trajectory) -> Gradient:
+        """The gradient by `adjoint`, with its `error`, or a discrete one of a tighter solve.
+
+        Raises GradientError when none can be trusted.
+        """
+        refuse_jumps(self.problem, trajectory)
+        found = adjoint(self.problem, self.loss, trajectory, rtol=self.rtol, atol=self.atol)
+        error, grid = self.estimate(trajectory, found), trajectory.ts
+        for tries in range(ROUNDS):
+            if error < (CONFIRMED if tries else DOUBT):
+                return replace(found, error=error)
+            finer, better = self.anew(10.0 ** -(2 * tries + 1), trajectory.tableau, halved(grid))
+            self.refuse_moved(tries, finer, better)
+            error, grid = self.distance(found, better), finer.ts
+            if adjoint is not adjoint_fast and not error < CONFIRMED:
+                raise GradientError(f"the gradient is off by {error:.1e} times what the tolerances "
+                                    'allow, as a tighter solve tells. Use adjoint="discrete"')  # fmt: skip
+            found = found if tries == 0 and error < CONFIRMED else better
+            if len(grid) > LONG:
+                break
+        if error < CONFIRMED:
+            return replace(found, error=error)
+        raise GradientError(f"the gradient still changes by {error:.1e} times what the tolerances allow when "
+                            "the solve is made tighter: the solution is too sensitive, or f is not "
+                            "smooth. Take a larger rtol, or a shorter interval")  # fmt: skip
+
+    def estimate(self, trajectory, found) -> float:
+        """The error over what is allowed, to within a factor of about ten."""
+        if trajectory.tableau.implicit:  # a second gradient is cheap, and lambda need not be smooth
+            return DOUBT / CONFIRMED * self.distance(found, self.anew(10.0, trajectory.tableau)[1])
+        relative = amplified(trajectory, found, self.rtol, self.atol)
+        if trajectory.stages is not None and len(found.path.ts) >= len(trajectory.ts):
+            relative += unresolved(self.problem, trajectory, found)
+        return relative * length(self.vector(found)) / self.allowed(found)
+
+    def anew(self, factor, tableau, grid=None) -> tuple[Trajectory, Gradient]:
+        """A solve with tolerances times `factor`, an explicit one with steps no longer than those of
+        `grid`; and its discrete adjoint."""
+        options = {"rtol": max(factor * self.rtol, 1e-13), "atol": factor * self.atol}
+        ts = None if self.loss.observations is None else self.loss.observations.ts
+        ts = ts if grid is None or tableau.implicit else merged(grid, ts)
+        try:
+            other = solve(self.problem, ts=ts, running=self.loss.running, method=tableau.name,
+                          store="stages", **options)  # fmt: skip
+            return other, adjoint_fast(self.problem, self.loss, other, **options)
+        except IntegrationError as failed:
+            raise GradientError("the gradient cannot be trusted, and another solve, with rtol = "
+                                f"{options['rtol']:.0e}, fails: {failed}") from failed  # fmt: skip
+
+    def refuse_moved(self, tries, finer, better) -> None:
+        """Rows that were made elsewhere are right only where the states are that made them."""
+        if self.moved is None or tries > 0:
+            return
+        other = adjoint_fast(self.problem, self.moved, finer)
+        if not self.distance(other, better) < CONFIRMED / 2:
+            raise GradientError("the solution is sensitive: a tighter solve moves the states that the loss "
+                                "has seen by more than its gradient bears. Take a smaller rtol, or a "
+                                "shorter interval")  # fmt: skip
+
+    def vector(self, found) -> np.ndarray:
+        """All derivatives, each times max(|x|, 1)."""
+        problem, seen = self.problem, self.loss.observations
+        ts = np.zeros(0) if seen is None else seen.ts
+        x, g = (np.concatenate([np.ravel(part) for part in parts]) for parts in (
+            (problem.z0, flatten(problem.theta)[0], problem.t0, problem.t1, ts),
+            (found.z0, flatten(found.theta)[0], found.t0, found.t1, found.ts)))  # fmt: skip
+        return np.maximum(np.abs(x), 1.0) * g
+
+    def allowed(self, found) -> float:
+        """100 rtol |g| + 100 atol s."""
+        path, norm = found.path, length(self.vector(found))
+        rows = np.diff(path.lams, axis=0)[np.diff(path.ts) == 0]
+        size = max(np.max(np.abs(path.lams[-1]), initial=0.0), np.max(np.abs(rows), initial=0.0))
+        return 100 * self.rtol * norm + 100 * self.atol * float(size or 1.0)
+
+    def distance(self, one, other) -> float:
+        """|one - other| over what is allowed."""
+        return length(self.vector(one) - self.vector(other)) / self.allowed(other)
+
+
+def length(x: np.ndarray) -> float:
+    """The Euclidean norm, of entries whose squares may overflow."""
+    size = np.max(np.abs(x), initial=0.0)
+    return float(size * np.linalg.norm(x / size)) if size > 0 else 0.0
+
+
+def halved(grid: np.ndarray) -> np.ndarray:
+    return np.insert(grid, np.arange(1, len(grid)), (grid[1:] + grid[:-1]) / 2)
+
+
+def merged(grid: np.ndarray, ts: np.ndarray | None) -> np.ndarray:
+    """The grid, in its order, without repetitions, with the times ts that it may lack."""
+    times = np.unique(grid if ts is None else np.concatenate([grid, ts]))
+    return times if grid[-1] > grid[0] else times[::-1]
+
+
+def refuse_jumps(problem: InitialValueProblem, trajectory: Trajectory) -> None:
+    """Where a step took many tries z may have crossed a jump of f: then f changes by more than f_z
+    tells. A jump in t does a gradient no harm; one in z does, `f_z` being silent about it."""
+    for _, t, *pair in trajectory.hard:
+        z, z_next = (x.reshape(problem.z0.shape) for x in pair)
+        f, back = pullback(lambda z, t=t: problem.f(t, z, problem.theta), z)
+        f_next, back_next = pullback(lambda z, t=t: problem.f(t, z, problem.theta), z_next)
+        change = np.asarray(f_next - f)
+        known = np.sum((back(change)[0] + back_next(change)[0]) / 2 * (z_next - z))
+        if np.sum(change**2) > max(10 * known, 1e-12 * np.sum(np.square(f))):
+            raise GradientError(f"f jumps where z passes t = {t}, and a gradient does not see what "
+                                "that does. Smooth f, or end the solve there")  # fmt: skip
