@@ -26,7 +26,6 @@ BAD, SOLVE = "adjode/test_bad_inputs.py", "adjode/test_solve.py"
 STEPS_BACK = "adjode/test_discrete.py::test_discrete_adjoint_is_the_derivative_of_the_steps"
 ALL_PARTS = "adjode/test_discrete.py::test_with_observations_running_cost_and_explicit_theta"
 OVERFLOW = "adjode/test_discrete.py::test_an_adjoint_that_overflows_is_refused_without_a_warning"
-BATCH = f"{STEPS_BACK}[batch-rk4]"
 JUMPS = "adjode/test_continuous.py::test_lambda_jumps_by_l_z_at_each_observation"
 TIME_GRADIENTS = [
     "adjode/test_closed_form.py::test_observations_anywhere_between_and_at_both_ends",
@@ -37,7 +36,7 @@ TESTS = {
     "adjode/discrete": [STEPS_BACK, ALL_PARTS, "adjode/test_discrete.py", BAD],
     "adjode/vjp": ["adjode/test_vjp.py", BAD, STEPS_BACK, ALL_PARTS],
     "adjode/tableau": ["adjode/test_tableau.py", BAD, SOLVE],
-    "adjode/loss": [BATCH, ALL_PARTS, BAD, OVERFLOW, *TIME_GRADIENTS, JUMPS],
+    "adjode/loss": ["adjode/test_loss.py", ALL_PARTS, BAD, OVERFLOW, *TIME_GRADIENTS, JUMPS],
     "adjode/checkpoint": ["adjode/test_checkpoint.py", OVERFLOW],
     "adjode/steps": [SOLVE, BAD, "adjode/test_discrete.py"],
     "adjode/continuous": ["adjode/test_continuous.py", *TIME_GRADIENTS, BAD],
