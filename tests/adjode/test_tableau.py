@@ -108,3 +108,13 @@ def test_the_estimated_error_shrinks_at_its_own_order(zoo, name, order):
 def test_a_tableau_checks_itself(a, b, c, message):
     with pytest.raises(ValueError, match=message):
         adjode.ButcherTableau("mine", 2, a, b, c)
+
+
+@pytest.mark.parametrize("stages", [3, 5, 7])
+def test_radau_weighs_its_first_stage_by_the_real_eigenvalue(stages):
+    tableau = adjode.radau(stages)
+    rates = np.linalg.eigvals(tableau.a[1:, 1:])  # one of them is real
+    real = rates[np.argmin(np.abs(rates.imag))]
+    assert abs(real.imag) < 1e-12
+    assert tableau.errors[0][0] == pytest.approx(real.real, rel=1e-10)
+    assert tableau.extra_a.shape == (0, stages + 1)

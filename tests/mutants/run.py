@@ -26,18 +26,19 @@ BAD, SOLVE = "adjode/test_bad_inputs.py", "adjode/test_solve.py"
 STEPS_BACK = "adjode/test_discrete.py::test_discrete_adjoint_is_the_derivative_of_the_steps"
 ALL_PARTS = "adjode/test_discrete.py::test_with_observations_running_cost_and_explicit_theta"
 OVERFLOW = "adjode/test_discrete.py::test_an_adjoint_that_overflows_is_refused_without_a_warning"
-BATCH = f"{STEPS_BACK}[batch-rk4]"
 JUMPS = "adjode/test_continuous.py::test_lambda_jumps_by_l_z_at_each_observation"
+IMPLICIT = "adjode/test_stiff.py::test_discrete_adjoint_is_the_derivative_of_the_implicit_steps"
+RADAU = "adjode/test_stiff.py::test_radau_is_collocation_and_damps_what_is_stiff"
 TIME_GRADIENTS = [
     "adjode/test_closed_form.py::test_observations_anywhere_between_and_at_both_ends",
     "adjode/test_closed_form.py::test_running_cost_with_explicit_time_and_theta",
     "adjode/test_closed_form.py::test_all_parts_of_a_loss_add_up",
 ]
 TESTS = {
-    "adjode/discrete": [STEPS_BACK, ALL_PARTS, "adjode/test_discrete.py", BAD],
+    "adjode/discrete": [STEPS_BACK, ALL_PARTS, "adjode/test_discrete.py", IMPLICIT, BAD],
     "adjode/vjp": ["adjode/test_vjp.py", BAD, STEPS_BACK, ALL_PARTS],
-    "adjode/tableau": ["adjode/test_tableau.py", BAD, SOLVE],
-    "adjode/loss": [BATCH, ALL_PARTS, BAD, OVERFLOW, *TIME_GRADIENTS, JUMPS],
+    "adjode/tableau": ["adjode/test_tableau.py", BAD, SOLVE, RADAU],
+    "adjode/loss": ["adjode/test_loss.py", ALL_PARTS, BAD, OVERFLOW, *TIME_GRADIENTS, JUMPS],
     "adjode/checkpoint": ["adjode/test_checkpoint.py", OVERFLOW],
     "adjode/steps": [SOLVE, BAD, "adjode/test_discrete.py"],
     "adjode/continuous": ["adjode/test_continuous.py", *TIME_GRADIENTS, BAD],

@@ -1,0 +1,65 @@
+"""The loss as the adjoint sees it: its value, its rows, the nodes that it looks at."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+import adjode
+
+
+def test_the_value_of_a_terminal_loss_is_that_of_its_function(zoo):
+    case = zoo.case("affine")  # theta is a dict
+    loss = adjode.Loss(terminal=lambda z, theta: case.loss(z) + theta["b"][1])
+    trajectory = adjode.solve_fixed(case.problem(), adjode.rk4(), 4)
+    wanted = case.loss(trajectory.zs[-1]) + case.theta["b"][1]
+    assert adjode.loss_value(case.problem(), loss, trajectory) == wanted
+    found = adjode.adjoint_discrete(case.problem(), loss, trajectory)
+    plain = adjode.Loss(terminal=lambda z, theta: case.loss(z))
+    without = adjode.adjoint_discrete(case.problem(), plain, trajectory)
+    np.testing.assert_allclose(found.theta["b"] - without.theta["b"], [0, 1, 0], atol=1e-12)
+
+
+def test_the_end_time_sees_the_terminal_part_and_the_running_one(zoo):
+    case = zoo.case("logistic")
+    parts = {
+        "terminal": lambda z, theta: case.loss(z),
+        "running": lambda t, z, theta: z[0] * theta[1],
+    }
+    whole, terminal, running = (
+        adjode.adjoint_discrete(
+            case.problem(),
+            adjode.Loss(**chosen),
+            adjode.solve_fixed(case.problem(), adjode.rk4(), 4, running=chosen.get("running")),
+        )
+        for chosen in (parts, *({name: part} for name, part in parts.items()))
+    )
+    assert whole.t1 == pytest.approx(terminal.t1 + running.t1, rel=1e-12)
+    assert abs(terminal.t1) > 0.1 and abs(running.t1) > 0.1
+
+
+def test_lambda_has_the_shape_of_the_state(zoo):
+    case = zoo.case("batch")
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z**2))
+    path = adjode.adjoint_discrete(
+        case.problem(), loss, adjode.solve_fixed(case.problem(), adjode.rk4(), 4)
+    ).path
+    assert path.lams.shape == (5, 3, 2)
+
+
+def looked_at(*ts):
+    """Observations of four steps of size 0.5 from t = 5 to t = 7."""
+    problem = adjode.InitialValueProblem(lambda t, z, theta: theta * z, [1.0], 5.0, 7.0, 0.1)
+    loss = adjode.Loss(observations=adjode.Observations(ts, lambda i, z: (i + 1) * z[0]))
+    return adjode.adjoint_discrete(problem, loss, adjode.solve_fixed(problem, adjode.rk4(), 4))
+
+
+def test_an_observation_time_may_miss_its_node_by_rounding_of_the_interval():
+    np.testing.assert_array_equal(looked_at(6.0 + 1.8e-12).z0, looked_at(6.0).z0)  # below 2e-12
+    with pytest.raises(ValueError, match="no node of its own"):
+        looked_at(6.0 + 5e-12)
+
+
+def test_no_two_observations_share_a_node_wherever_they_stand():
+    looked_at(5.5, 6.0, 6.5)
+    with pytest.raises(ValueError, match=r"no node of its own at the observation time ts\[2\]"):
+        looked_at(5.5, 6.0, 6.0 + 1e-12)
