@@ -41,7 +41,7 @@ class Guard:
         """
         refuse_jumps(self.problem, trajectory)
         found = adjoint(self.problem, self.loss, trajectory, rtol=self.rtol, atol=self.atol)
-        error, grid = self.estimate(trajectory, found), trajectory.ts
+        error, grid = self.estimate(trajectory, found, adjoint is adjoint_fast), trajectory.ts
         for tries in range(ROUNDS):
             if error < (CONFIRMED if tries else DOUBT):
                 return replace(found, error=error)
@@ -60,12 +60,12 @@ class Guard:
                             "the solve is made tighter: the solution is too sensitive, or f is not "
                             "smooth. Take a larger rtol, or a shorter interval")  # fmt: skip
 
-    def estimate(self, trajectory, found) -> float:
+    def estimate(self, trajectory, found, discrete) -> float:
         """The error over what is allowed, to within a factor of about ten."""
         if trajectory.tableau.implicit:  # a second gradient is cheap, and lambda need not be smooth
             return DOUBT / CONFIRMED * self.distance(found, self.anew(10.0, trajectory.tableau)[1])
         relative = amplified(trajectory, found, self.rtol, self.atol)
-        if trajectory.stages is not None and len(found.path.ts) >= len(trajectory.ts):
+        if discrete:  # a continuous adjoint has its own steps, that follow lambda
             relative += unresolved(self.problem, trajectory, found)
         return relative * length(self.vector(found)) / self.allowed(found)
 
