@@ -99,8 +99,12 @@ class Batch:
         """
         return self.trace(ts, zs)[:2]
 
-    def trace(self, ts, zs) -> tuple:
-        """The same, and how many numbers the trace holds."""
+    def values(self, ts: np.ndarray, zs: np.ndarray) -> np.ndarray:
+        """f there, shape (n, D), without a trace."""
+        return self.trace(ts, zs, lambda fun, *args: (fun(*args), None, 0))[0]
+
+    def trace(self, ts, zs, record=record) -> tuple:
+        """The same as a call, and how many numbers the trace holds."""
         problem, layout, shape = self.problem, self.layout, self.problem.z0.shape
         args, n = leaves(problem.theta), len(ts)
         m = no_accident(n, shape, args)

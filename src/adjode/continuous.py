@@ -13,7 +13,6 @@ from adjode.tableau import adaptive_tableau
 from adjode.trajectory import Stats, Trajectory, collect
 from adjode.vjp import adjoint_pullback
 
-
 BACKWARDS = 10  # times what the way forth took: a way back that needs more is of another stiffness
 
 

@@ -1,12 +1,14 @@
 """What can be seen of the error of a gradient at a small part of its cost."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from adjode.batched import batch
+from adjode.batched import Batch
 from adjode.loss import Gradient
 from adjode.problem import InitialValueProblem
+from adjode.structure import flatten
 from adjode.trajectory import Trajectory
 from adjode.vjp import adjoint_pullback
 
@@ -49,14 +51,20 @@ def amplified(trajectory: Trajectory, found: Gradient, rtol: float, atol: float)
 
 def local_errors(trajectory: Trajectory) -> np.ndarray:
     """The embedded estimates of the local errors, entry by entry, as `steps.error_norm` has them."""
-    sizes = [np.abs(np.diff(trajectory.ts)[:, None] * np.einsum("s,nsd->nd", e, trajectory.stages))
-             for e in trajectory.tableau.errors]  # fmt: skip
+    return embedded(trajectory.tableau, np.diff(trajectory.ts), trajectory.stages)
+
+
+def embedded(tableau, h, k) -> np.ndarray:
+    """What the error weights make of slopes k, (n, s, d), over steps h, (n,): (n, d)."""
+    sizes = [np.abs(h[:, None] * np.einsum("s,nsd->nd", e, k)) for e in tableau.errors]
     if len(sizes) == 1:
         return sizes[0]
     return sizes[0] ** 2 / np.maximum(np.hypot(sizes[0], 0.1 * sizes[1]), 1e-300)
 
 
-def unresolved(problem: InitialValueProblem, trajectory: Trajectory, found: Gradient) -> float:
+def unresolved(
+    problem: InitialValueProblem, trajectory: Trajectory, found: Gradient, many: Batch | None
+) -> float:
     """How far lambda' = -lambda f_z is from what the steps can follow, in relative error.
 
     In the middle of a step the cubic through lambda and its slopes at both ends misses the equation
@@ -65,7 +73,6 @@ def unresolved(problem: InitialValueProblem, trajectory: Trajectory, found: Grad
     nothing of this.
     """
     (after, before), n = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1
-    many = batch(problem, trajectory) if trajectory.stages is not None else None
     pull = adjoint_pullback(problem)
 
     def rows(ts, zs, *lams):
@@ -97,3 +104,39 @@ def unresolved(problem: InitialValueProblem, trajectory: Trajectory, found: Grad
     rough = np.isin(steps, hard) & (384 * part > 10 * rate**5)  # a kink: no higher power helps
     smooth = np.sum((384 * part[~rough]) ** (power / 5)) / math.factorial(power)
     return float(np.sum(part[rough]) + smooth * n / len(steps))
+
+
+def unseen(
+    problem: InitialValueProblem, trajectory: Trajectory, found: Gradient, many: Batch | None
+) -> float:
+    """The error of the integral of lambda f_theta, each entry times max(|theta|, 1).
+
+    Steps are chosen for z. What f_theta does within a step, the integral alone knows: say, a
+    parameter that acts for a moment. So the error weights are applied to lambda f_theta w, for one
+    random w of that size; the sum over the steps is about the length of the error.
+    """
+    (after, before), n, eps = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1, 1e-6
+    theta, unflatten = flatten(problem.theta)
+    if theta.size == 0:
+        return 0.0
+    w = np.random.default_rng(0).normal(size=theta.size) * np.maximum(np.abs(theta), 1.0)
+    nudged = replace(problem, theta=unflatten(theta + eps * w))
+    tableau = trajectory.tableau
+    chosen = np.arange(n) if many else np.unique(np.linspace(0, n - 1, 4 * SAMPLED).astype(int))
+    total = 0.0
+    for steps in np.array_split(chosen, -(-len(chosen) // 10)):
+        h, k = np.diff(trajectory.ts)[steps], trajectory.stages[steps]
+        zs = trajectory.zs[steps].reshape(len(steps), 1, -1) + h[:, None, None] * (tableau.a @ k)
+        ts = trajectory.ts[steps][:, None] + h[:, None] * tableau.c
+        lam = after[steps][:, None] + tableau.c[:, None] * (before[steps + 1] - after[steps])[:, None]
+        try:
+            if many:
+                f = Batch(nudged, many.layout).values(ts.ravel(), zs.reshape(ts.size, -1))
+            else:
+                shaped = zs.reshape(-1, *problem.z0.shape)
+                f = [problem.f(t, z, nudged.theta) for t, z in zip(ts.ravel(), shaped, strict=True)]
+            moved = (np.reshape(f, k.shape) - k) / eps
+            total += float(np.sum(embedded(tableau, h, np.sum(lam * moved, axis=2, keepdims=True))))
+        except Exception:  # f takes neither these nodes nor, perhaps, the nudge
+            return 0.0
+    return total * n / len(chosen) if np.isfinite(total) else 0.0

@@ -21,8 +21,8 @@ def adjoint_fast(
     After the forward solve all stage states are known, so f is traced once for the stages of many
     steps, if it can take them as a batch, with t as an array: that is tried, and what is found is
     held against the equations of the discrete adjoint. Parameters and errors are those of
-    `adjoint_discrete`, which does the work where f takes no batch, the scheme is implicit, or there
-    is a running cost.
+    `adjoint_discrete`, which does the work where f takes no batch, where the scheme is implicit, and
+    where there is a running cost.
 
     Notes
     -----
