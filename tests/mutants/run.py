@@ -37,7 +37,7 @@ TIME_GRADIENTS = [
 ]
 TESTS = {
     "adjode/discrete": [STEPS_BACK, ALL_PARTS, "adjode/test_discrete.py", IMPLICIT, BAD],
-    "adjode/vjp": ["adjode/test_vjp.py", BAD, STEPS_BACK, ALL_PARTS],
+    "adjode/vjp": ["adjode/test_vjp.py", BAD, STEPS_BACK, ALL_PARTS, "adjode/test_fast.py"],
     "adjode/tableau": ["adjode/test_tableau.py", BAD, SOLVE, RADAU],
     "adjode/loss": ["adjode/test_loss.py", ALL_PARTS, BAD, OVERFLOW, *TIME_GRADIENTS, JUMPS],
     "adjode/checkpoint": ["adjode/test_checkpoint.py", OVERFLOW],
