@@ -29,6 +29,7 @@ OVERFLOW = "adjode/test_discrete.py::test_an_adjoint_that_overflows_is_refused_w
 JUMPS = "adjode/test_continuous.py::test_lambda_jumps_by_l_z_at_each_observation"
 IMPLICIT = "adjode/test_stiff.py::test_discrete_adjoint_is_the_derivative_of_the_implicit_steps"
 RADAU = "adjode/test_stiff.py::test_radau_is_collocation_and_damps_what_is_stiff"
+KEEPS_NOTHING = "adjode/test_memory.py::test_backsolve_keeps_nothing_of_its_steps"
 TIME_GRADIENTS = [
     "adjode/test_closed_form.py::test_observations_anywhere_between_and_at_both_ends",
     "adjode/test_closed_form.py::test_running_cost_with_explicit_time_and_theta",
@@ -36,12 +37,12 @@ TIME_GRADIENTS = [
 ]
 TESTS = {
     "adjode/discrete": [STEPS_BACK, ALL_PARTS, "adjode/test_discrete.py", IMPLICIT, BAD],
-    "adjode/vjp": ["adjode/test_vjp.py", BAD, STEPS_BACK, ALL_PARTS],
+    "adjode/vjp": ["adjode/test_vjp.py", BAD, STEPS_BACK, ALL_PARTS, "adjode/test_fast.py"],
     "adjode/tableau": ["adjode/test_tableau.py", BAD, SOLVE, RADAU],
     "adjode/loss": ["adjode/test_loss.py", ALL_PARTS, BAD, OVERFLOW, *TIME_GRADIENTS, JUMPS],
     "adjode/checkpoint": ["adjode/test_checkpoint.py", OVERFLOW],
     "adjode/steps": [SOLVE, BAD, "adjode/test_discrete.py"],
-    "adjode/continuous": ["adjode/test_continuous.py", *TIME_GRADIENTS, BAD],
+    "adjode/continuous": ["adjode/test_continuous.py", KEEPS_NOTHING, *TIME_GRADIENTS, BAD],
     "receipts/jets": ["receipts/test_forms.py", "receipts/test_check.py"],
     "receipts/wrong": ["receipts/test_wrong.py"],
     "receipts/same": ["receipts/test_forms.py", "receipts/test_traps.py"],
