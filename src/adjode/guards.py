@@ -19,7 +19,8 @@ from adjode.structure import flatten
 from adjode.trajectory import Trajectory
 from adjode.vjp import pullback
 
-DOUBT = 0.3  # of what is allowed; so far the estimate was above the error, by a factor of two or more
+DOUBT = 0.1  # of what is allowed: the estimate may be ten times too small
+LOOSER = 10.0  # a gradient with tolerances so many times larger is off by about as much more
 CONFIRMED = 0.5  # of what is allowed: a second gradient is no estimate, but it has errors too
 ROUNDS = 4
 LONG = 5_000  # steps of a grid that is not refined once more
@@ -49,8 +50,10 @@ class Guard:
         return confirm(trajectory, found)
 
     def confirmed(self, trajectory, found) -> Gradient:
-        """The discrete gradient `found`, or one of a tighter solve, with which the next one agrees."""
-        grid = trajectory.ts
+        """The discrete gradient `found`, or one of a tighter solve, with which another one agrees."""
+        error, grid = self.from_looser(trajectory, found), trajectory.ts
+        if error < CONFIRMED:
+            return replace(found, error=error)
         for tries in range(ROUNDS):
             finer, better = self.anew(10.0 ** -(2 * tries + 1), trajectory.tableau, halved(grid))
             self.refuse_moved(tries, finer, better)
@@ -64,6 +67,19 @@ class Guard:
                             "the solve is made tighter: the solution is too sensitive, or f is not "
                             "smooth. Take a larger rtol, or a shorter interval")  # fmt: skip
 
+    def from_looser(self, trajectory, found) -> float:
+        """The error, from a gradient that costs less: with a margin of three."""
+        try:
+            looser, worse = self.anew(LOOSER, trajectory.tableau)
+        except GradientError:  # a loose solve may fail where this one did not
+            return np.inf
+        if len(looser.ts) > 0.9 * len(trajectory.ts):  # about the same steps would agree, and say nothing
+            return np.inf
+        error = self.distance(found, worse)
+        if self.moved is not None:
+            error += self.distance(adjoint_fast(self.problem, self.moved, looser), worse)
+        return 3 * error / LOOSER
+
     def compared(self, trajectory, found) -> Gradient:
         """The gradient `found` of another strategy, if a discrete one that is trusted agrees."""
         finer, _ = self.anew(0.1, trajectory.tableau)
@@ -76,7 +92,7 @@ class Guard:
     def estimate(self, trajectory, found, discrete) -> float:
         """The error over what is allowed, to within a factor of about ten."""
         if trajectory.tableau.implicit:  # a second gradient is cheap, and lambda need not be smooth
-            return DOUBT / CONFIRMED * self.distance(found, self.anew(10.0, trajectory.tableau)[1])
+            return DOUBT / CONFIRMED * self.distance(found, self.anew(LOOSER, trajectory.tableau)[1])
         relative, missed = amplified(trajectory, found, self.rtol, self.atol), 0.0
         if discrete:  # a continuous adjoint has its own steps, that follow lambda
             many = batch(self.problem, trajectory)
