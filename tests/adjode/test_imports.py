@@ -10,7 +10,7 @@ import adjode
 # Each may import those before it.
 ORDER = [
     *("structure", "problem", "tableau", "steps", "trajectory", "vjp", "stiff", "solve"),
-    *("loss", "discrete", "batched", "fast", "continuous", "checkpoint", "gradient", "retrace"),
+    *("loss", "discrete", "batched", "partner", "fast", "continuous", "checkpoint", "gradient", "retrace"),
     *("primitive", "fields", "verify", "duality", "invariant", "linear", "newton", "algebraic"),
 ]
 OUTSIDE = {"numpy", "scipy", "autograd"}
