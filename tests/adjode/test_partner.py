@@ -87,8 +87,9 @@ def test_the_discrete_adjoint_of_any_explicit_scheme_is_backpropagation(seed, st
     tableau = drawn(seed, stages, explicit=True)
     trajectory = adjode.solve_fixed(PROBLEM, tableau, 3)
     wanted = grad(lambda z, w: end(adjode.rk_steps(tableau, f, trajectory.ts, z, w)[-1], w), (0, 1))
-    for adjoint in (adjode.adjoint_discrete, adjode.adjoint_fast):
-        found = adjoint(PROBLEM, LOSS, trajectory)
+    times = adjode.solve_fixed(PROBLEM, tableau, 3, store="times")
+    for name, taken in (("discrete", trajectory), ("fast", trajectory), ("checkpointed", times)):
+        found = getattr(adjode, f"adjoint_{name}")(PROBLEM, LOSS, taken)
         np.testing.assert_allclose(found.z0, wanted(Z0, THETA)[0], rtol=ROUNDING, atol=ROUNDING)
         np.testing.assert_allclose(found.theta, wanted(Z0, THETA)[1], rtol=ROUNDING, atol=ROUNDING)
 
@@ -115,6 +116,15 @@ def test_the_one_stage_midpoint_is_the_one_with_a_first_stage():
     np.testing.assert_array_equal(mine.zs, theirs.zs)
     np.testing.assert_array_equal(mine.stages, theirs.stages)
     assert mine.stages.shape == (4, 2, 2) and mine.tableau.name == "mine"
+
+
+def test_explicit_stages_in_another_order_are_the_same_scheme():
+    turned = own([[0, 1], [0, 0]], [1 / 2, 1 / 2])  # Heun's, the last stage first: looks implicit
+    mine, heun = (adjode.solve_fixed(PROBLEM, x, 4) for x in (turned, adjode.heun()))
+    np.testing.assert_allclose(mine.zs, heun.zs, rtol=ROUNDING)
+    rows = [adjode.adjoint_discrete(PROBLEM, LOSS, x) for x in (mine, heun)]
+    np.testing.assert_allclose(rows[0].z0, rows[1].z0, rtol=ROUNDING)
+    np.testing.assert_allclose(rows[0].theta, rows[1].theta, rtol=ROUNDING)
 
 
 def test_a_gauss_scheme_of_two_stages_has_order_four():
