@@ -8,8 +8,8 @@
 
 The core, in this order: structure, problem, tableau, steps, trajectory, solve, vjp, loss, discrete,
 continuous, gradient, primitive. Beside it stand batched and fast (speed), stiff, estimate and guards
-(safety), checkpoint (memory), retrace (second derivatives), linear, newton and algebraic (no time at
-all), fields, and verify, duality and invariant (how to know).
+(safety), checkpoint (memory), partner (theory), retrace (second derivatives), linear, newton and algebraic
+(no time at all), fields, and verify, duality and invariant (how to know).
 """
 
 from adjode.algebraic import root
@@ -23,6 +23,7 @@ from adjode.gradient import gradient, value_and_gradient
 from adjode.invariant import InvariantDrift, invariant_drift
 from adjode.loss import AdjointPath, Gradient, loss_value
 from adjode.newton import RootError
+from adjode.partner import adjoint_tableau, symplectic_defect
 from adjode.primitive import odeint
 from adjode.problem import GradientError, InitialValueProblem, IntegrationError, Loss, Observations
 from adjode.solve import solve, solve_fixed
@@ -35,6 +36,7 @@ from adjode.tableau import (
     euler,
     heun,
     implicit_midpoint,
+    kutta3,
     midpoint,
     radau,
     rk4,
@@ -67,6 +69,7 @@ __all__ = [
     "adjoint_interpolated",
     "adjoint_pullback",
     "adjoint_quadrature",
+    "adjoint_tableau",
     "binomial_schedule",
     "complex_step",
     "dop853",
@@ -78,6 +81,7 @@ __all__ = [
     "heun",
     "implicit_midpoint",
     "invariant_drift",
+    "kutta3",
     "loss_value",
     "midpoint",
     "mlp",
@@ -91,6 +95,7 @@ __all__ = [
     "root",
     "solve",
     "solve_fixed",
+    "symplectic_defect",
     "taylor_remainders",
     "trapezoid",
     "value_and_gradient",

@@ -9,7 +9,7 @@ from autograd.tracer import isbox
 from adjode.problem import InitialValueProblem, IntegrationError, check_times, read_only
 from adjode.steps import Counted, Stiff, adaptive_steps, fixed_steps
 from adjode.stiff import implicit_cost, implicit_fixed_steps, implicit_steps, state_jacobian
-from adjode.tableau import ButcherTableau, adaptive_tableau
+from adjode.tableau import ButcherTableau, adaptive_tableau, with_first_stage
 from adjode.trajectory import Trajectory, collect
 
 FLOAT = np.dtype(float)
@@ -21,6 +21,8 @@ def solve_fixed(
 ) -> Trajectory:  # fmt: skip
     """z at the nodes of n_steps equal steps from each stop (t0, ts, t1) to the next.
 
+    The tableau may be your own, explicit or implicit. The trajectory's tableau and stages begin
+    with the stage f(t, z): where an implicit scheme has none, it gets one of weight 0.
     `store` is "stages", "times" or "stops"; this, `ts`, `running` and errors are as in `solve`.
     """
     if store not in ("stages", "times", "stops"):
@@ -29,6 +31,7 @@ def solve_fixed(
         raise ValueError(f"`n_steps` must be a positive integer; got {n_steps!r}")
     stops, start, field = set_up(problem, ts, running, np.inf)
     if tableau.implicit:
+        tableau = with_first_stage(tableau)
         steps = implicit_fixed_steps(field, state_jacobian(problem, field), start, stops, tableau, n_steps)
     else:
         steps = fixed_steps(field, start, stops, tableau, n_steps)

@@ -12,7 +12,10 @@ from adjode.tableau import ButcherTableau
 
 def rk_step(tableau: ButcherTableau, f: Callable, t, z, theta, h):
     """z_next = z + h sum_i b_i k_i with k_i = f(t + c_i h, z + h sum_{j<i} a_ij k_j, theta);
-    autograd can trace it in every argument."""
+    autograd can trace it in every argument. Raises ValueError when the scheme is implicit."""
+    if tableau.implicit:
+        raise ValueError(f"rk_step takes one stage after the other, and those of {tableau.name} wait for "
+                         "each other; use solve_fixed, which solves for them")  # fmt: skip
     ks: list = []
     for row, c in zip(tableau.a, tableau.c, strict=True):
         shift = sum(a * k for a, k in zip(row, ks, strict=False) if a)

@@ -17,13 +17,13 @@ from numpy.polynomial import Legendre
 class ButcherTableau:
     """z_next = z + h sum_i b_i k_i with k_i = f(t + c_i h, z + h sum_j a_ij k_j).
 
-    The first stage is f(t, z) in every scheme, in an implicit one with weight 0 if need be.
-    Raises ValueError when shapes disagree, or the rows of a or b have wrong sums.
+    Raises ValueError when shapes disagree, an entry is not finite, or the rows of a or b have wrong
+    sums. A scheme of your own runs in `solve_fixed`; explicit or implicit is seen from a.
     """
 
     name: str
     order: int  # the global error is O(h^order)
-    a: np.ndarray  # (s, s), strictly lower triangular in an explicit scheme
+    a: np.ndarray  # (s, s), strictly lower triangular in an explicit scheme, else implicit
     b: np.ndarray  # (s,)
     c: np.ndarray  # (s,)
     errors: tuple = ()  # each (s,): h e @ k estimates the local error
@@ -38,10 +38,7 @@ class ButcherTableau:
         shapes = a.shape == (len(b), len(b)) and c.shape == b.shape
         for holds, rule in (
             (shapes, f"shapes (s, s), (s,), (s,) are needed; got {a.shape}, {b.shape}, {c.shape}"),
-            (
-                shapes and not (np.any(np.triu(a)) and np.any(a[0])),
-                "a must be strictly lower triangular (explicit) or its first row zero (implicit)",
-            ),
+            (shapes and all(np.all(np.isfinite(x)) for x in (a, b, c)), "every entry must be finite"),
             (shapes and np.allclose(a.sum(1), c, 0, 1e-13), "the rows of a must sum to c"),
             (abs(b.sum() - 1) < 1e-13, f"weights b must sum to 1; got {b.sum()}"),
         ):
@@ -64,6 +61,12 @@ def midpoint() -> ButcherTableau:
 def heun() -> ButcherTableau:
     """z_next = z + h (k_1 + k_2) / 2 with k_2 at the end of an Euler step, order 2."""
     return ButcherTableau("heun", 2, [[0, 0], [1, 0]], [1 / 2, 1 / 2], [0, 1])
+
+
+def kutta3() -> ButcherTableau:
+    """z_next = z + h (k_1 + 4 k_2 + k_3) / 6, Kutta's scheme of order 3."""
+    a = [[0, 0, 0], [1 / 2, 0, 0], [-1, 2, 0]]
+    return ButcherTableau("kutta3", 3, a, [1 / 6, 2 / 3, 1 / 6], [0, 1 / 2, 1])
 
 
 def rk4() -> ButcherTableau:
@@ -122,6 +125,14 @@ def radau(stages: int = 3) -> ButcherTableau:
     dense, none = np.vstack([np.zeros(stages), integrals.T]), (np.zeros((0, stages + 1)), np.zeros(0))
     pair = with_first(a), with_first(a[-1]), with_first(c), (error,), stages
     return ButcherTableau("radau", 2 * stages - 1, *pair, *none, dense)
+
+
+def with_first_stage(tableau: ButcherTableau) -> ButcherTableau:
+    """The same scheme with the stage f(t, z) of weight 0 before the others, unless it is there."""
+    if not np.any(tableau.a[0]):
+        return tableau
+    padded = (np.pad(x, [(1, 0)] * np.ndim(x)) for x in (tableau.a, tableau.b, tableau.c))
+    return ButcherTableau(tableau.name, tableau.order, *padded)
 
 
 def with_last_stage(pair) -> tuple:

@@ -8,7 +8,7 @@ from autograd import grad
 import adjode
 
 ROUNDING = 1e-12  # steps x stages x rounding of one step, with a margin of a hundred
-SCHEMES = ["euler", "midpoint", "heun", "rk4", "dopri5", "dop853"]
+SCHEMES = ["euler", "midpoint", "heun", "kutta3", "rk4", "dopri5", "dop853"]
 WEIGHTS = np.array([0.5, -1.0, 2.0])
 
 

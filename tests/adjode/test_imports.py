@@ -10,9 +10,9 @@ import adjode
 # Each may import those before it.
 ORDER = [
     *("structure", "problem", "tableau", "steps", "trajectory", "vjp", "stiff", "solve"),
-    *("loss", "discrete", "batched", "fast", "continuous", "checkpoint", "estimate", "guards"),
-    *("gradient", "retrace", "primitive", "fields", "verify", "duality", "invariant", "linear"),
-    *("newton", "algebraic"),
+    *("loss", "discrete", "batched", "fast", "continuous", "checkpoint", "partner", "estimate"),
+    *("guards", "gradient", "retrace", "primitive", "fields", "verify", "duality", "invariant"),
+    *("linear", "newton", "algebraic"),
 ]
 OUTSIDE = {"numpy", "scipy", "autograd"}
 FOLDER = Path(adjode.__file__).parent
