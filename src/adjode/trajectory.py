@@ -9,7 +9,8 @@ import numpy as np
 from adjode.problem import read_only
 from adjode.tableau import ButcherTableau
 
-MANY = 2  # tries of a step: beyond, f may not be smooth
+MANY, SHORT = 1, 0.1  # a step that took more tries, or is of so small a size beside others, may
+# have met a place where f is not smooth
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Trajectory:
     tableau: ButcherTableau
     running: np.ndarray | None  # (N + 1,), the integral of the running cost up to each node
     stats: Stats
-    hard: tuple = ()  # (n, t, z, z_next), flat, of the few shortest steps that took many tries
+    hard: tuple = ()  # (n, t, z, z_next), flat, of a few steps that look as if f were not smooth
 
 
 def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Trajectory:
@@ -47,11 +48,13 @@ def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Tra
     `store` is "dense", "stages" or "stops": what to keep of each step. With a running cost the
     last entry of the flat state is its integral.
     """
-    kept, taken, tried, wanted, hard = [], 0, 0, set(stops), []
+    kept, taken, tried, wanted, hard, longest = [], 0, 0, set(stops), [], 0.0
     with np.errstate(all="ignore"):  # a trial step may overflow: it is rejected
         for t, z, h, k, tries in steps:
-            if tries > MANY:
-                hard = sorted([*hard, (abs(h), taken, t, z, z + h * (tableau.b @ k))], key=itemgetter(0))[:8]
+            longest = max(longest, abs(h))
+            if tries > MANY or 0 < abs(h) < SHORT * longest:
+                turn = np.max(np.abs(k[-1] - k[0]), initial=0.0) / abs(h)
+                hard = few([*hard, (abs(h), -turn, (taken, t, z, z + h * (tableau.b @ k)))])
             taken, tried = taken + 1, tried + tries
             if store == "dense" and tries:
                 for row, c in zip(tableau.extra_a, tableau.extra_c, strict=True):
@@ -68,8 +71,15 @@ def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Tra
         dense = dense_output(tableau, ts, zs[:, :d], ks, shape) if store == "dense" else None
     stats = Stats(field.calls, field.vjps, taken - 1, tried - taken + 1, n + stored)
     shaped, cost = zs[:, :d].reshape(n, *shape), zs[:, d] if running else None
-    hard = tuple((n, t, z[:d], z_next[:d]) for _, n, t, z, z_next in hard)
+    hard = tuple((n, t, z[:d], z_next[:d]) for *_, (n, t, z, z_next) in hard)
     return Trajectory(ts, shaped, fs.reshape(n, *shape), stages, dense, tableau, cost, stats, hard)
+
+
+def few(steps: list) -> list:
+    """The two shortest, and the two over which f turns fastest."""
+    key = itemgetter(0), itemgetter(1)
+    chosen = sorted(steps, key=key[0])[:2] + sorted(steps, key=key[1])[:2]
+    return [step for step in steps if any(step is one for one in chosen)]
 
 
 def dense_output(tableau, ts, zs, ks, shape) -> Callable:
