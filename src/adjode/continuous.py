@@ -104,7 +104,8 @@ def adjoint_quadrature(
         rule["limit"] = BACKWARDS * (n - m) + 50
         total, _, info = quad_vec(integrand, low, high, atol * scale, rtol, full_output=True, **rule)
         if not info.success:
-            raise GradientError(f"the integral of lambda f_theta failed: {info.message}")
+            raise GradientError(f"the integral of lambda f_theta failed: {info.message} "
+                                'Use adjoint="discrete"')  # fmt: skip
         return piece.zs, theta_bar + sign * total, piece, info.neval
 
     return sweep(problem, loss, trajectory, segment, rtol, atol)
@@ -124,7 +125,7 @@ def sweep(problem, loss, trajectory, segment, rtol, atol) -> Gradient:
     budget = BACKWARDS * (trajectory.stats.f_evaluations + 500)
 
     def solve_back(field, state, n, m, scale, store="stages"):
-        counted, stops = Counted(field, budget - stats.vjps), trajectory.ts[[n, m]].tolist()
+        counted, stops = Counted(field, budget, stats.vjps), trajectory.ts[[n, m]].tolist()
         steps = adaptive_steps(counted, state, stops, tableau, rtol, atol * scale)
         try:
             return collect(steps, counted, tableau, stops, store=store, shape=state.shape)
@@ -140,7 +141,7 @@ def sweep(problem, loss, trajectory, segment, rtol, atol) -> Gradient:
             lams, theta_bar, piece, more = segment(n, m, lam, theta_bar, scale, solve_back)
             points += [*zip(piece.ts, lams, strict=True), (trajectory.ts[m], lams[-1] + at(m))]
             cost = piece.stats
-            stats += Stats(0, cost.f_evaluations + more, cost.steps, cost.rejected)
+            stats += Stats(0, cost.f_evaluations - stats.vjps + more, cost.steps, cost.rejected)
             pieces.append(piece)
     dense = joined(problem, pieces) if pieces[0].dense else None
     return finish(problem, loss, trajectory, rows, theta_bar, points, stats, dense)

@@ -26,7 +26,7 @@ def ends_of_lambda(trajectory: Trajectory, found: Gradient) -> tuple:
     return lams[np.maximum(after, 0)], lams[before]
 
 
-def amplified(trajectory: Trajectory, found: Gradient, rtol: float, atol: float) -> float:
+def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: bool) -> float:
     """The local errors of z, carried to the loss by lambda, over the size of z there.
 
     sum_n |lambda_{n+1}| |e_n| over sum |l_z| |z|: about the relative error of the states that the
@@ -40,7 +40,7 @@ def amplified(trajectory: Trajectory, found: Gradient, rtol: float, atol: float)
     scale = np.sum(np.abs(seen) * zs)
     if trajectory.running is not None:
         scale = max(scale, np.median(np.sum(np.abs(before) * zs, axis=1)))
-    if trajectory.stages is None:  # few nodes and no stages: what the step control allows
+    if not discrete:  # lambda and the z between have errors too: what the step control allows
         steps = trajectory.stats.steps / max(len(zs) - 1, 1)
         errors = 0.03 * steps * rtol * zs[1:]
     else:
@@ -63,9 +63,9 @@ def embedded(tableau, h, k) -> np.ndarray:
 
 
 def unresolved(
-    problem: InitialValueProblem, trajectory: Trajectory, found: Gradient, many: Batch | None
+    problem: InitialValueProblem, trajectory, found: Gradient, many: Batch | None, running=None
 ) -> float:
-    """How far lambda' = -lambda f_z is from what the steps can follow, in relative error.
+    """How far lambda' = -lambda f_z - g_z is from what the steps can follow, in relative error.
 
     In the middle of a step the cubic through lambda and its slopes at both ends misses the equation
     by about x^5 / 384, x the rate of lambda times the step; the scheme itself then by x^p / p!, of
@@ -73,10 +73,12 @@ def unresolved(
     nothing of this.
     """
     (after, before), n = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1
-    pull = adjoint_pullback(problem)
+    if problem.z0.size == 0:
+        return 0.0
+    pull = adjoint_pullback(problem, running)
 
     def rows(ts, zs, *lams):
-        """lam f_z for each of the covectors at these nodes."""
+        """lam f_z + g_z for each of the covectors at these nodes."""
         if many:
             try:
                 _, back = many(ts, zs)
@@ -85,9 +87,9 @@ def unresolved(
                 pass
         return [np.stack([pull(t, z, row)[1] for t, z, row in zip(ts, zs, lam, strict=True)]) for lam in lams]
 
-    hard = np.array([step for step, *_ in trajectory.hard], int)
     some = np.linspace(0, n - 1, SAMPLED).astype(int)
-    steps = np.arange(n) if many else np.unique(np.concatenate([some, hard]))
+    hard = np.array([step + i for step, *_ in trajectory.hard for i in (-1, 0, 1)], int)
+    steps = np.arange(n) if many else np.unique(np.clip(np.concatenate([some, hard]), 0, n - 1))
     ts, h = trajectory.ts[steps], np.diff(trajectory.ts)[steps]
     zs, fs = (x.reshape(n + 1, -1) for x in (trajectory.zs, trajectory.fs))
     left, right, column = after[steps], before[steps + 1], h[:, None]
@@ -97,13 +99,22 @@ def unresolved(
     lam = (left + right) / 2 - column / 8 * (slope_left - slope_right)  # lambda' = - the slopes
     (slope,) = rows(ts + h / 2, middle, lam)
     missed = 1.5 * (right - left) + column * ((slope_left + slope_right) / 4 + slope)
-    size = np.maximum(np.max(np.abs(left), axis=1), np.max(np.abs(right), axis=1))
+    size = np.maximum(*(np.max(np.abs(x), axis=1, initial=0.0) for x in (left, right)))
     power = trajectory.tableau.order + 1
-    part, rate = (np.max(np.abs(x), axis=1, initial=0.0) / np.where(size > 0, size, 1.0)
-                  for x in (missed, column * slope))  # fmt: skip
-    rough = np.isin(steps, hard) & (384 * part > 10 * rate**5)  # a kink: no higher power helps
+    part = np.max(np.abs(missed), axis=1, initial=0.0) / np.where(size > 0, size, 1.0)
+    rough = stands_out(part / np.abs(h / np.max(np.abs(h))) ** 5, steps) & (
+        part > 1e-12
+    )  # a kink: no higher power helps
     smooth = np.sum((384 * part[~rough]) ** (power / 5)) / math.factorial(power)
     return float(np.sum(part[rough]) + smooth * n / len(steps))
+
+
+def stands_out(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Which values are a thousand times those of the two steps before and after, where known."""
+    known = dict(zip(steps.tolist(), values.tolist(), strict=True))
+    around = [[known[n + i] for i in (-2, -1, 1, 2) if n + i in known] for n in known]
+    return np.array([bool(near) and known[n] > 1e3 * max(near)
+                     for n, near in zip(known, around, strict=True)])  # fmt: skip
 
 
 def unseen(

@@ -17,12 +17,12 @@ from adjode.problem import GradientError, InitialValueProblem, IntegrationError,
 from adjode.solve import solve
 from adjode.structure import flatten
 from adjode.trajectory import Trajectory
-from adjode.vjp import pullback
 
 DOUBT = 0.1  # of what is allowed: the estimate may be ten times too small
 LOOSER = 10.0  # a gradient with tolerances so many times larger is off by about as much more
 CONFIRMED = 0.5  # of what is allowed: a second gradient is no estimate, but it has errors too
 ROUNDS = 4
+HALVINGS = 6  # half of what f changes by in a sixty-fourth of a step is as good as a jump
 LONG = 5_000  # steps of a grid that is not refined once more
 
 
@@ -41,6 +41,10 @@ class Guard:
 
         Raises GradientError when none can be trusted.
         """
+        with np.errstate(all="ignore"):  # a loss of finiteness is an error of ours, not a warning
+            return self.found_or_refused(adjoint, trajectory)
+
+    def found_or_refused(self, adjoint, trajectory) -> Gradient:
         refuse_jumps(self.problem, trajectory)
         found = adjoint(self.problem, self.loss, trajectory, rtol=self.rtol, atol=self.atol)
         error = self.estimate(trajectory, found, adjoint is adjoint_fast)
@@ -56,7 +60,8 @@ class Guard:
             return replace(found, error=error)
         for tries in range(ROUNDS):
             finer, better = self.anew(10.0 ** -(2 * tries + 1), trajectory.tableau, halved(grid))
-            self.refuse_moved(tries, finer, better)
+            if tries == 0:
+                self.refuse_moved(finer, better)
             error, grid = self.distance(found, better), finer.ts
             if error < CONFIRMED:
                 return replace(better if tries else found, error=error)
@@ -93,12 +98,17 @@ class Guard:
         """The error over what is allowed, to within a factor of about ten."""
         if trajectory.tableau.implicit:  # a second gradient is cheap, and lambda need not be smooth
             return DOUBT / CONFIRMED * self.distance(found, self.anew(LOOSER, trajectory.tableau)[1])
-        relative, missed = amplified(trajectory, found, self.rtol, self.atol), 0.0
-        if discrete:  # a continuous adjoint has its own steps, that follow lambda
-            many = batch(self.problem, trajectory)
-            relative += unresolved(self.problem, trajectory, found, many)
+        relative, missed = amplified(trajectory, found, self.rtol, self.atol, discrete), 0.0
+        if discrete:  # a continuous adjoint has steps of its own, that follow lambda
+            plain = self.loss.running is None and self.problem.z0.size > 0
+            many = batch(self.problem, trajectory) if plain else None
+            relative += unresolved(self.problem, trajectory, found, many, self.loss.running)
             missed = unseen(self.problem, trajectory, found, many)
-        return (relative * length(self.vector(found)) + missed) / self.allowed(found)
+        error = (relative * length(self.vector(found)) + missed) / self.allowed(found)
+        if discrete or trajectory.stages is None:
+            return error
+        other = adjoint_fast(self.problem, self.loss, trajectory)  # takes but a moment beside it
+        return error + DOUBT / CONFIRMED * self.distance(found, other)
 
     def anew(self, factor, tableau, grid=None) -> tuple[Trajectory, Gradient]:
         """A solve with tolerances times `factor`, an explicit one with steps no longer than those of
@@ -114,9 +124,9 @@ class Guard:
             raise GradientError("the gradient cannot be trusted, and another solve, with rtol = "
                                 f"{options['rtol']:.0e}, fails: {failed}") from failed  # fmt: skip
 
-    def refuse_moved(self, tries, finer, better) -> None:
+    def refuse_moved(self, finer, better) -> None:
         """Rows that were made elsewhere are right only where the states are that made them."""
-        if self.moved is None or tries > 0:
+        if self.moved is None:
             return
         other = adjoint_fast(self.problem, self.moved, finer)
         if not self.distance(other, better) < CONFIRMED / 2:
@@ -162,14 +172,25 @@ def merged(grid: np.ndarray, ts: np.ndarray | None) -> np.ndarray:
 
 
 def refuse_jumps(problem: InitialValueProblem, trajectory: Trajectory) -> None:
-    """Where a step took many tries z may have crossed a jump of f: then f changes by more than f_z
-    tells. A jump in t does a gradient no harm; one in z does, `f_z` being silent about it."""
-    for _, t, *pair in trajectory.hard:
-        z, z_next = (x.reshape(problem.z0.shape) for x in pair)
-        f, back = pullback(lambda z, t=t: problem.f(t, z, problem.theta), z)
-        f_next, back_next = pullback(lambda z, t=t: problem.f(t, z, problem.theta), z_next)
-        change = np.asarray(f_next - f)
-        known = np.sum((back(change)[0] + back_next(change)[0]) / 2 * (z_next - z))
-        if np.sum(change**2) > max(10 * known, 1e-12 * np.sum(np.square(f))):
-            raise GradientError(f"f jumps where z passes t = {t}, and a gradient does not see what "
-                                "that does. Smooth f, or end the solve there")  # fmt: skip
+    """A jump of f in t does a gradient no harm. One in z does: f_z is silent about it. Where the
+    solver took short steps, or tried again, the change of f is followed into halves of halves."""
+    f = lambda t, z: np.asarray(problem.f(t, z.reshape(problem.z0.shape), problem.theta))
+    for _, t, one, other in trajectory.hard:
+        f_one, f_other = f(t, one), f(t, other)
+        whole = np.max(np.abs(f_other - f_one), initial=0.0)
+        for _ in range(HALVINGS):
+            middle = (one + other) / 2
+            f_middle = f(t, middle)
+            parts = [np.max(np.abs(f_middle - end), initial=0.0) for end in (f_one, f_other)]
+            if parts[0] > parts[1]:
+                other, f_other = middle, f_middle
+            else:
+                one, f_one = middle, f_middle
+            whole = max(whole, *parts)
+            if not max(parts) > max(0.5 * whole, 1e-6 * np.max(np.abs(f_one), initial=0.0)):
+                break  # not in one place: f is continuous
+        else:
+            raise GradientError(
+                f"f jumps, or nearly so, where z is at t = {t}: a gradient does not see what that "
+                "does. Smooth f, or end the solve there"
+            )

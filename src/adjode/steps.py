@@ -136,7 +136,7 @@ def bounded(field, t, z, k0, h, v, reach, atol, error) -> tuple:
 def idles(h, k, scale, rate) -> bool:
     """Whether f changed little over a step, to what a `rate` of f_z can make of it: z is no longer
     what decays, as in z' = -rate (z - sin t)."""
-    turn, way = np.max(np.abs(h * (k[-1] - k[0])) / scale), np.max(np.abs(h * k) / scale)
+    turn, way = (np.max(np.abs(h * x) / scale, initial=0.0) for x in (k[-1] - k[0], k))
     return bool(turn <= max(0.1 * abs(h) * rate * way, 1.0))
 
 
@@ -157,8 +157,8 @@ class Stiff(IntegrationError):
 class Counted:
     """A field that counts its evaluations and stops when there are too many."""
 
-    def __init__(self, field: Callable, limit: float = np.inf):
-        self.field, self.limit, self.calls, self.vjps = field, limit, 0, 0
+    def __init__(self, field: Callable, limit: float = np.inf, calls: int = 0):
+        self.field, self.limit, self.calls, self.vjps = field, limit, calls, 0
 
     def __call__(self, t: float, z: np.ndarray) -> np.ndarray:
         if self.calls >= self.limit:

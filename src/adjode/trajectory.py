@@ -10,7 +10,8 @@ import numpy as np
 from adjode.problem import read_only
 from adjode.tableau import ButcherTableau
 
-MANY = 2  # tries of a step: beyond, f may not be smooth
+MANY, SHORT = 1, 0.1  # a step that took more tries, or is of so small a size beside others, may
+# have met a place where f is not smooth
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Trajectory:
     running: np.ndarray | None  # (N + 1,), the integral of the running cost up to each node
     stats: Stats
     step_times: np.ndarray | None = None  # of all steps, where ts has the stops alone
-    hard: tuple = ()  # (n, t, z, z_next), flat, of the few shortest steps that took many tries
+    hard: tuple = ()  # (n, t, z, z_next), flat, of a few steps that look as if f were not smooth
 
 
 def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Trajectory:
@@ -49,12 +50,14 @@ def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Tra
     `store` is "dense", "stages", "times" or "stops": what to keep of each step. With a running cost
     the last entry of the flat state is its integral.
     """
-    kept, times, taken, tried, wanted, hard = [], array("d"), 0, 0, set(stops), []
-    whole = store in ("dense", "stages")
+    kept, times, taken, tried, wanted = [], array("d"), 0, 0, set(stops)
+    whole, hard, longest = store in ("dense", "stages"), [], 0.0
     with np.errstate(all="ignore"):  # a trial step may overflow: it is rejected
         for t, z, h, k, tries in steps:
-            if tries > MANY:
-                hard = sorted([*hard, (abs(h), taken, t, z, z + h * (tableau.b @ k))], key=itemgetter(0))[:8]
+            longest = max(longest, abs(h))
+            if tries > MANY or 0 < abs(h) < SHORT * longest:
+                turn = np.max(np.abs(k[-1] - k[0]), initial=0.0) / abs(h)
+                hard = few([*hard, (abs(h), -turn, (taken, t, z, z + h * (tableau.b @ k)))])
             taken, tried = taken + 1, tried + tries
             if store == "dense" and tries:
                 for row, c in zip(tableau.extra_a, tableau.extra_c, strict=True):
@@ -74,9 +77,16 @@ def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Tra
     stats = Stats(field.calls, field.vjps, taken - 1, tried - taken + 1, n + stored)
     shaped, cost = zs[:, :d].reshape(n, *shape), zs[:, d] if running else None
     times = read_only(np.array(times)) if store == "times" else None
-    hard = tuple((n, t, z[:d], z_next[:d]) for _, n, t, z, z_next in hard)
+    hard = tuple((n, t, z[:d], z_next[:d]) for *_, (n, t, z, z_next) in hard)
     fs = fs.reshape(n, *shape)
     return Trajectory(ts, shaped, fs, stages, dense, tableau, cost, stats, times, hard)
+
+
+def few(steps: list) -> list:
+    """The two shortest, and the two over which f turns fastest."""
+    key = itemgetter(0), itemgetter(1)
+    chosen = sorted(steps, key=key[0])[:2] + sorted(steps, key=key[1])[:2]
+    return [step for step in steps if any(step is one for one in chosen)]
 
 
 def dense_output(tableau, ts, zs, ks, shape) -> Callable:

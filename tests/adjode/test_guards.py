@@ -1,0 +1,228 @@
+"""Right or refused: what the front door does with a gradient that may be wrong."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd import grad
+from scipy.linalg import expm
+
+import adjode
+from adjode.estimate import amplified, unresolved
+from adjode.guards import Guard, length, merged
+
+STRATEGIES = ["discrete", "backsolve", "interpolated", "quadrature"]
+RTOLS = [1e-3, 1e-6, 1e-9]
+
+
+def right(found, wanted, x, rtol, atol, size):
+    """|g - g*| <= 100 rtol |g*| + 100 atol s, entries times max(|x|, 1)."""
+    found, wanted, x = (adjode.flatten(part)[0] for part in (found, wanted, x))
+    scale = np.maximum(np.abs(x), 1.0)
+    allowed = 100 * rtol * np.linalg.norm(scale * wanted) + 100 * atol * size
+    return np.linalg.norm(scale * (found - wanted)) <= allowed
+
+
+def lorenz(t, z, theta):
+    x, y, w = z[0], z[1], z[2]
+    return anp.array([theta[0] * (y - x), x * (theta[1] - w) - y, x * y - theta[2] * w])
+
+
+def square(f, z0, ts, theta, **options):
+    """The gradient of sum z^2 / 2 over the observations, by odeint, in z0, ts and theta."""
+    loss = lambda *args: 0.5 * anp.sum(adjode.odeint(f, *args, **options)[1:] ** 2)
+    return grad(loss, (0, 1, 2))(np.asarray(z0), np.asarray(ts), theta)
+
+
+@pytest.mark.parametrize("rtol", RTOLS)
+@pytest.mark.parametrize("adjoint", STRATEGIES)
+@pytest.mark.parametrize("name", ["linear", "clocked", "affine", "logistic", "batch", "backwards"])
+def test_benign_problems_are_right_and_never_refused(zoo, name, adjoint, rtol):
+    case, options = zoo.case(name), {"rtol": rtol, "atol": rtol / 100}
+    ts = case.t0 + (case.t1 - case.t0) * np.array([0.0, 0.4, 1.0])
+    found = square(case.f, case.z0, ts, case.theta, adjoint=adjoint, **options)
+    exact = lambda z0, ts, theta: 0.5 * sum(np.sum(case.flow(z0, ts[0], t, theta) ** 2) for t in ts[1:])
+    wanted = zoo.exact_gradient(exact, case.z0, ts, case.theta)
+    assert right(found, wanted, (case.z0, ts, case.theta), rtol, rtol / 100, 1.0)
+
+
+@pytest.mark.parametrize("rtol", RTOLS)
+@pytest.mark.parametrize("name", ["linear", "clocked", "affine", "logistic"])
+def test_the_estimate_is_not_ten_times_too_small(zoo, name, rtol):
+    case = zoo.case(name)
+    problem, options = case.problem(), {"rtol": rtol, "atol": rtol / 100}
+    found = adjode.gradient(problem, adjode.Loss(terminal=lambda z, theta: case.loss(z)), **options)
+    exact = lambda z0, theta: case.loss(case.flow(z0, case.t0, case.t1, theta))
+    wanted = zoo.exact_gradient(exact, case.z0, case.theta)
+    error = zoo.relative_error((found.z0, found.theta), wanted) / (100 * rtol)
+    assert error / 10 < found.error < 0.5
+
+
+@pytest.mark.parametrize("rtol", RTOLS)
+@pytest.mark.parametrize("t1, may_refuse", [(5.0, False), (20.0, True), (30.0, True)])
+def test_neighbours_that_part_are_right_or_refused(t1, may_refuse, rtol):
+    theta, z0, ts = np.array([10.0, 28.0, 8 / 3]), np.ones(3), np.array([0.0, t1])
+    wanted = square(lorenz, z0, ts, theta, rtol=1e-12, atol=1e-13, adjoint="discrete") if t1 < 10 else None
+    try:
+        found = square(lorenz, z0, ts, theta, rtol=rtol, atol=rtol / 100)
+    except adjode.GradientError as error:
+        assert may_refuse and "sensitive" in str(error)
+    else:
+        assert wanted is not None and right(found, wanted, (z0, ts, theta), rtol, rtol / 100, 20.0)
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6])
+@pytest.mark.parametrize("adjoint", STRATEGIES)
+def test_an_adjoint_that_is_stiffer_than_its_problem(adjoint, rtol, zoo):
+    # z rests on its slow curve from the start; lambda has the rate k, and jumps twenty times
+    k, ts = 2e3, np.linspace(0.0, 10.0, 21)
+    f = lambda t, z, theta: -k * (z - anp.sin(t)) + anp.cos(t) + theta
+    try:
+        found = square(f, [0.0], ts, 0.0, rtol=rtol, atol=rtol / 100, adjoint=adjoint)
+    except adjode.GradientError as error:
+        assert adjoint != "discrete" and 'adjoint="discrete"' in str(error)
+        return
+    # z = sin t + (theta / k) (1 - exp(-k t)) + z0 exp(-k t)
+    wanted = 0.0, np.append(0.0, np.sin(ts[1:]) * np.cos(ts[1:])), np.sum(np.sin(ts)) / k
+    assert right(found, wanted, (0.0, ts, 0.0), rtol, rtol / 100, 1.0)
+
+
+@pytest.mark.parametrize("adjoint", STRATEGIES)
+@pytest.mark.parametrize("rtol", RTOLS)
+def test_van_der_pol_is_right_or_refused(adjoint, rtol):
+    # the case on which explicit discrete adjoints elsewhere are off by a factor, in silence
+    f = lambda t, z, mu: anp.array([z[1], mu * (1 - z[0] ** 2) * z[1] - z[0]])
+    problem = adjode.InitialValueProblem(f, [2.0, 0.0], 0.0, 20.0, 50.0)
+    loss = adjode.Loss(terminal=lambda z, mu: 0.5 * anp.sum(z**2))
+    try:
+        found = adjode.gradient(problem, loss, adjoint=adjoint, rtol=rtol, atol=rtol / 100)
+    except adjode.GradientError:
+        assert adjoint != "discrete"
+        return
+    # by forward sensitivities and SciPy's Radau at 1e-11: see test_stiff
+    wanted = np.array([2.3020061400, 0.0153473910, 0.0122599300])
+    assert right(np.append(found.z0, found.theta), wanted, np.array([2.0, 0.0, 50.0]), rtol, rtol / 100, 1.7)
+
+
+@pytest.mark.parametrize("rtol", RTOLS)
+@pytest.mark.parametrize("batched", [True, False])
+def test_lambda_that_moves_while_z_rests_is_seen_and_repaired(batched, rtol):
+    # z = 0 whatever the step; dz/dz0 = exp(sin(5 t) / 5) is for lambda alone to follow
+    def f(t, z, theta):
+        return anp.cos(5 * t) * z * (1.0 if batched else float(np.ndim(t) == 0) / (np.ndim(t) == 0))
+
+    problem = adjode.InitialValueProblem(f, [0.0], 0.0, 10.0)
+    found = adjode.gradient(problem, adjode.Loss(terminal=lambda z, theta: z[0]), rtol=rtol, atol=rtol / 100)
+    assert found.z0[0] == pytest.approx(np.exp(np.sin(50) / 5), abs=100 * rtol)
+    trajectory = adjode.solve(problem, rtol=rtol, atol=rtol / 100)
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    rough = adjode.adjoint_discrete(problem, loss, trajectory)
+    off = abs(rough.z0[0] / np.exp(np.sin(50) / 5) - 1)
+    assert off < 10 * unresolved(problem, trajectory, rough)
+
+
+JUMPS = {
+    "switch": lambda t, z, theta: theta[0] - theta[1] * (z > 0.5) + 0.0 * z,
+    "where": lambda t, z, theta: anp.where(z > 0.5, theta[0] * z, 1.2 - theta[1] + 0.0 * z),
+    "stairs": lambda t, z, theta: theta[0] + 0.3 * anp.floor(2 * z) * theta[1],
+    "all but": lambda t, z, theta: theta[0] - theta[1] * (1 + anp.tanh(1e14 * (z - 0.5))) / 2,
+}
+
+
+@pytest.mark.parametrize("rtol", RTOLS)
+@pytest.mark.parametrize("adjoint", STRATEGIES)
+@pytest.mark.parametrize("name", JUMPS)
+def test_a_field_that_jumps_as_z_moves_is_refused(name, adjoint, rtol):
+    with pytest.raises(adjode.GradientError, match="f jumps, or nearly so, where z is at t ="):
+        square(JUMPS[name], [0.0], [0.0, 2.0], np.array([1.0, 0.5]), adjoint=adjoint, rtol=rtol)
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6])
+@pytest.mark.parametrize("adjoint", ["discrete", "interpolated", "quadrature"])
+def test_jumps_in_time_and_kinks_are_no_jumps(adjoint, rtol):
+    # z' = theta (t > 0.37) - z / 2, and a kink: z' = max(z, 1/2) - theta / 2
+    f = lambda t, z, theta: theta * (t > 0.37) - z / 2
+    found = square(f, [0.3], [0.0, 1.0], 1.0, adjoint=adjoint, rtol=rtol, atol=rtol / 100)
+    end = 0.3 * np.exp(-0.5) + 2 * (1 - np.exp(-0.315))
+    wanted = (
+        end * np.exp(-0.5),
+        end * np.array([0.15 * np.exp(-0.5), 1 - end / 2]),
+        end * 2 * (1 - np.exp(-0.315)),
+    )
+    wanted[1][0] = end * 0.15 * np.exp(-0.5)
+    assert right(found, wanted, (0.3, np.array([0.0, 1.0]), 1.0), rtol, rtol / 100, 1.0)
+    kink = lambda t, z, theta: theta * anp.maximum(z, 0.5)
+    found = square(kink, [0.2], [0.0, 1.5], 1.0, adjoint=adjoint, rtol=rtol, atol=rtol / 100)
+    # z = z0 + theta t / 2 up to 1/2, at theta t = 1 - 2 z0 = 0.6; then exp(theta t - 0.6) / 2
+    end = np.exp(0.9) / 2
+    wanted = end * 2 * end, end * np.array([-end, end]), end * 1.5 * end
+    assert right(found, wanted, (0.2, np.array([0.0, 1.5]), 1.0), rtol, rtol / 100, 1.2)
+
+
+def test_a_budget_for_the_way_back_is_relative_to_the_way_forth():
+    f = lambda t, z, theta: -theta * (z - anp.sin(t)) + anp.cos(t)
+    problem = adjode.InitialValueProblem(f, [0.0], 0.0, 10.0, 1e5)
+    trajectory = adjode.solve(problem)
+    loss, forth = adjode.Loss(terminal=lambda z, theta: z[0]), trajectory.stats.f_evaluations
+    for adjoint in (adjode.adjoint_interpolated, adjode.adjoint_quadrature):
+        with pytest.raises(
+            adjode.GradientError, match=r'used \d+ evaluations.*Use adjoint="discrete"'
+        ) as error:
+            adjoint(problem, loss, trajectory)
+        used = int(str(error.value).split("used ")[1].split()[0])
+        assert used == 10 * (forth + 500)
+
+
+def test_amplified_is_the_error_that_the_loss_sees():
+    # z' = A z with a fast growth that decay hides: the local errors times the flow, by hand
+    a = np.array([[1.0, 30.0], [0.0, -1.0]])
+    problem = adjode.InitialValueProblem(lambda t, z, theta: anp.dot(a, z), [1.0, 1.0], 0.0, 3.0)
+    trajectory = adjode.solve(problem, method="dopri5", rtol=1e-5, atol=1e-7)
+    found = adjode.adjoint_discrete(problem, adjode.Loss(terminal=lambda z, theta: z[0]), trajectory)
+    rows = [expm(a * (3.0 - t))[0] for t in trajectory.ts[1:]]
+    steps = np.diff(trajectory.ts)[:, None]
+    errors = np.abs(steps * np.einsum("s,nsd->nd", trajectory.tableau.errors[0], trajectory.stages))
+    wanted = np.sum(np.abs(rows) * errors) / np.abs(trajectory.zs[-1, 0] + 0.01)
+    assert amplified(trajectory, found, 1e-5, 1e-7, True) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_loss_that_saw_other_states_is_not_repaired_but_refused():
+    # a Kepler orbit: phases shift, and rows that were made from shifted states cancel otherwise
+    def f(t, z, m):
+        r3 = (z[0] ** 2 + z[1] ** 2) ** 1.5
+        return anp.array([z[2], z[3], -m * z[0] / r3, -m * z[1] / r3])
+
+    z0, ts = np.array([0.4, 0.0, 0.0, 2.0]), np.array([0.0, 20.0])
+    with pytest.raises(adjode.GradientError, match="the loss has seen"):
+        square(f, z0, ts, 1.0, rtol=1e-6, atol=1e-8)
+    # with its loss at hand, all of it is found once more from the tighter solve
+    problem = adjode.InitialValueProblem(f, z0, 0.0, 20.0, 1.0)
+    loss = adjode.Loss(terminal=lambda z, m: 0.5 * anp.sum(z**2))
+    found, wanted = (adjode.gradient(problem, loss, rtol=r, atol=r / 100) for r in (1e-6, 1e-11))
+    parts = lambda g: np.concatenate([g.z0, [g.theta, g.t1]])
+    assert right(parts(found), parts(wanted), np.array([*z0, 1.0, 20.0]), 1e-6, 1e-8, 1.0)
+
+
+def test_a_running_cost_drives_lambda_too():
+    # lambda' = -lambda f_z - g_z: without g_z its equation would seem to be missed
+    problem = adjode.InitialValueProblem(lambda t, z, theta: theta * z, [1.0], 0.0, 1.0, 0.5)
+    loss = adjode.Loss(running=lambda t, z, theta: 5.0 * anp.sum(z**2))
+    assert adjode.gradient(problem, loss, rtol=1e-8, atol=1e-10).error < 1e-2
+
+
+@pytest.mark.parametrize("adjoint", STRATEGIES)
+def test_a_derivative_that_does_not_exist_is_refused(adjoint):
+    # sqrt(z) at z = 0: a value, but no derivative
+    f = lambda t, z, theta: theta[0] * anp.sqrt(z) + theta[1]
+    with pytest.raises(adjode.GradientError), np.errstate(all="ignore"):
+        square(f, [0.0], [0.0, 1.0], np.array([1.0, 0.5]), adjoint=adjoint)
+
+
+def test_helpers_of_the_guard():
+    assert length(np.array([3e200, 4e200])) == pytest.approx(5e200) and length(np.zeros(2)) == 0
+    np.testing.assert_array_equal(merged(np.array([3.0, 1.0]), np.array([2.0, 1.0])), [3, 2, 1])
+    np.testing.assert_array_equal(merged(np.array([1.0, 3.0]), None), [1, 3])
+    case = adjode.InitialValueProblem(lambda t, z, theta: theta * z, [200.0], 0.0, 1.0, 0.5)
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    guard, found = Guard(case, loss, 1e-6, 1e-8), adjode.gradient(case, loss)
+    np.testing.assert_allclose(guard.vector(found), [200 * found.z0[0], found.theta, found.t0, found.t1])
+    assert guard.distance(found, found) == 0 and 0 < found.error < 0.5
