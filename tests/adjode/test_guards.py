@@ -4,9 +4,11 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd import grad
+from scipy.integrate import quad
 from scipy.linalg import expm
 
 import adjode
+from adjode.batched import batch
 from adjode.estimate import amplified, unresolved
 from adjode.guards import Guard, length, merged
 
@@ -117,7 +119,7 @@ def test_lambda_that_moves_while_z_rests_is_seen_and_repaired(batched, rtol):
     loss = adjode.Loss(terminal=lambda z, theta: z[0])
     rough = adjode.adjoint_discrete(problem, loss, trajectory)
     off = abs(rough.z0[0] / np.exp(np.sin(50) / 5) - 1)
-    assert off < 10 * unresolved(problem, trajectory, rough)
+    assert off < 10 * unresolved(problem, trajectory, rough, batch(problem, trajectory))
 
 
 JUMPS = {
@@ -226,3 +228,36 @@ def test_helpers_of_the_guard():
     guard, found = Guard(case, loss, 1e-6, 1e-8), adjode.gradient(case, loss)
     np.testing.assert_allclose(guard.vector(found), [200 * found.z0[0], found.theta, found.t0, found.t1])
     assert guard.distance(found, found) == 0 and 0 < found.error < 0.5
+
+
+@pytest.mark.parametrize("rtol", [1e-6, 1e-9])
+def test_a_parameter_that_acts_for_a_moment_is_seen_and_resolved(rtol):
+    # theta(t) is linear between 29 knots: steps that suit z pass over the hats of f_theta
+    knots = np.linspace(0.5, 4.0, 29)
+
+    def f(t, z, theta):
+        hats = anp.maximum(0.0, 1 - anp.abs(t - knots) / (knots[1] - knots[0]))
+        turn = -anp.dot(hats, theta) * anp.sin(z[0]) - 0.15 * z[1] + 0.5 * anp.cos(2 * t)
+        return anp.array([z[1], turn])
+
+    theta = 1.5 + 0.4 * np.sin(knots)
+    problem = adjode.InitialValueProblem(f, [1.2, 0.0], 0.5, 4.0, theta)
+    loss = adjode.Loss(terminal=lambda z, theta: 0.5 * anp.sum((z - anp.array([-0.4, 0.9])) ** 2))
+    stops = adjode.solve(problem, rtol=1e-11, atol=1e-12, ts=knots[1:-1])  # smooth from knot to knot
+    exact = adjode.adjoint_discrete(problem, loss, stops).theta
+    plain = adjode.solve(problem, rtol=rtol, atol=rtol / 100)
+    rough = adjode.adjoint_discrete(problem, loss, plain).theta
+    found = adjode.gradient(problem, loss, rtol=rtol, atol=rtol / 100).theta
+    allowed = 100 * rtol * np.linalg.norm(theta * exact)
+    assert np.linalg.norm(theta * (rough - exact)) > 10 * allowed  # the hats are passed over
+    assert np.linalg.norm(theta * (found - exact)) < allowed
+
+
+def test_the_same_steps_again_settle_no_doubt():
+    # the pulse is between steps of one tenth of the interval, whatever the tolerance
+    f = lambda t, z, theta: -z + theta * anp.exp(-(((t - 7) / 0.1) ** 2))
+    problem = adjode.InitialValueProblem(f, [0.0], 0.0, 10.0, 0.0)
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    found = adjode.gradient(problem, loss, rtol=1e-6, atol=1e-8)
+    exact = quad(lambda t: np.exp(t - 10 - ((t - 7) / 0.1) ** 2), 6, 8, epsabs=1e-14)[0]
+    assert found.theta == pytest.approx(exact, rel=1e-4)
