@@ -10,7 +10,7 @@ PORT ?= 8000
 bin := .venv/bin
 python := $(bin)/python
 
-.PHONY: book test serve match lint clean help again
+.PHONY: book test serve match bench lint clean help again
 .DEFAULT_GOAL := help
 
 book: .venv/installed  ## build the book, every cell executed, into _build/html
@@ -27,6 +27,16 @@ serve: .venv/installed  ## serve the built book; PORT=8000
 match: .venv/installed  ## LABEL=eq-name: look at a changed equation beside its check, and accept it
 	@test -n "$(LABEL)" || { echo "Say which equation: make match LABEL=eq-name" >&2; exit 1; }
 	@$(python) -m receipts.match $(LABEL)
+
+bench: .venv/installed  ## measure gradient times beside other libraries; minutes, and once a large download
+	@test -f .venv-bench/installed || { \
+		echo "Making .venv-bench with the other libraries (bench/README.md) ..."; \
+		$(PYTHON) -m venv --clear .venv-bench \
+		&& .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt \
+		&& touch .venv-bench/installed; } \
+		|| echo "They could not be installed: measuring adjode and autograd alone." >&2
+	@if test -f .venv-bench/installed; then with=.venv-bench/bin/python; else with=$(python); fi; \
+		PYTHONPATH=src $$with bench/run.py $(ARGS)
 
 lint: .venv/installed  ## check the style of the code
 	@$(python) -m ruff check .

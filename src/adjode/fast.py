@@ -106,10 +106,14 @@ class Sweep:
         nodes, blocks = self.nodes(first, last), self.blocks
         back, h = self.trace(nodes), nodes.hs[:, None, None, None]
         parts = stage_propagators(self.a, self.b, h, jacobians(back, blocks, nodes.ts.shape))
-        step, lams = np.eye(blocks.shape[1]) + parts.sum(axis=0), np.empty((last - first, *blocks.shape))
+        step = np.eye(blocks.shape[1]) + parts.sum(axis=0)
+        lams, lam = np.empty((last - first, *blocks.shape)), self.lams[last, blocks]
         for n in reversed(range(last - first)):
-            lams[n] = self.after(first + n + 1)[blocks]
-            self.lams[first + n, blocks] = (lams[n][:, None] @ step[n])[:, 0]
+            if first + n + 1 in self.jumps:
+                lam = lam + self.jumps[first + n + 1][blocks]
+            lams[n] = lam
+            lam = (lam[:, None] @ step[n])[:, 0]
+            self.lams[first + n, blocks] = lam
         big = (lams[:, :, None] @ parts)[:, :, :, 0]  # Lambda_i, (s, steps, B, d)
         kappa = h[:, 0] * (np.multiply.outer(self.b, lams) + np.tensordot(self.a.T, big, 1))
         big_flat, kappa_flat = np.empty_like(nodes.zs), np.empty_like(nodes.zs)
@@ -169,10 +173,11 @@ def stage_propagators(a, b, h, f_z):
     h broadcasts against f_z, (steps, s, ..., d, d), without its second axis, which comes first in
     the result, (s, steps, ..., d, d).
     """
-    parts, eye = np.empty_like(np.moveaxis(f_z, 1, 0), order="C"), np.eye(f_z.shape[-1])
+    parts, eye = np.empty((len(b), *np.delete(f_z.shape, 1))), np.eye(f_z.shape[-1])
+    flat = parts.reshape(len(b), -1)
     for i in reversed(range(len(b))):
-        kappa = b[i] * eye + np.tensordot(a[i + 1 :, i], parts[i + 1 :], 1)
-        parts[i] = (h * kappa) @ f_z[:, i]
+        later = np.dot(a[i + 1 :, i], flat[i + 1 :]).reshape(parts.shape[1:])
+        parts[i] = (h * (b[i] * eye + later)) @ f_z[:, i]
     return parts
 
 
@@ -181,9 +186,12 @@ def independent(shape, back, n):
 
     The finest that the first row of f_z allows. It may be wrong: see `proven`.
     """
-    whole, unit = np.arange(int(np.prod(shape)))[None], np.zeros((n, int(np.prod(shape))))
+    d = int(np.prod(shape))
+    whole, unit = np.arange(d)[None], np.zeros((n, d))
     unit[:, 0] = 1.0
-    hit = np.flatnonzero(np.any(back(unit, theta=False)[0] != 0, axis=0))
-    rows, columns = whole.reshape(-1, *shape[-1:] or (1,)), whole.reshape(*shape[:1] or (1,), -1).T
-    guesses = [x for x in (whole.T, rows, columns, whole) if np.all(np.isin(hit, x[0]))]
-    return min(guesses, key=lambda x: x.shape[1])
+    hit = set(np.flatnonzero(np.any(back(unit, theta=False)[0] != 0, axis=0)).tolist())
+    guesses = [whole.T, whole]
+    if len(shape) > 1:
+        guesses += [whole.reshape(-1, shape[-1]), whole.reshape(shape[0], -1).T]
+    allowed = [blocks for blocks in guesses if hit <= set(blocks[0].tolist())]
+    return min(allowed, key=lambda blocks: blocks.shape[1])

@@ -98,7 +98,7 @@ def set_up(problem: InitialValueProblem, ts, running: Callable | None, limit: fl
 
     def field(t, z):
         z = z.reshape(shape)
-        z.flags.writeable = False  # as `read_only`: a view, so that an f that writes to it raises
+        z.setflags(write=False)  # as `read_only` does
         out = f(t, z, theta)
         if type(out) is not np.ndarray or out.dtype is not FLOAT or out.shape != shape:
             out = checked("f(t, z, theta)", out, shape)

@@ -33,7 +33,7 @@ def stage_derivatives(tableau, field, t, z, h, k0) -> np.ndarray:
     a, ts, k = h * tableau.a, t + h * tableau.c, np.empty((len(tableau.b), len(z)))
     k[0] = k0
     for i in range(1, len(k)):
-        k[i] = field(ts[i], z + np.dot(a[i, :i], k[:i]))
+        k[i] = field(ts[i], z + a[i, :i].dot(k[:i]))
     return k
 
 

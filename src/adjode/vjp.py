@@ -71,7 +71,7 @@ def record(fun: Callable, *args) -> tuple:
     others need. The derivatives of elementwise functions are computed once for all covectors.
     """
     roots, value, end = run_traced(Recorded, fun, args)
-    order, plans, diagonals = list(toposort(end)) if end else [], {}, {}
+    order, plans, vjps = list(toposort(end)) if end else [], {}, {}
     held = sum(np.size(node.call[1]) for node in order if node.call)
 
     def plan(wanted):
@@ -83,17 +83,10 @@ def record(fun: Callable, *args) -> tuple:
             if node.call and node in live:
                 pairs = zip(node.argnums, node.parents, strict=True)
                 argnums, parents = zip(*(pair for pair in pairs if pair[1] in live), strict=True)
-                steps.append((node, parents, vjp_of(node, argnums)))
+                if (node, argnums) not in vjps:
+                    vjps[node, argnums] = vjp_of(argnums, *node.call)
+                steps.append((node, parents, vjps[node, argnums]))
         return steps
-
-    def vjp_of(node, argnums):
-        primitive, value, *call = node.call
-        vjp = primitive_vjps[primitive](argnums, value, *call)
-        if not (isinstance(primitive.fun, np.ufunc) and primitive.fun.nin == 1):
-            return vjp
-        if node not in diagonals:
-            diagonals[node] = next(iter(vjp(np.ones(np.shape(value)))))
-        return lambda v: (v * diagonals[node],)
 
     def back(v, n=None):
         if n not in plans:
@@ -106,6 +99,16 @@ def record(fun: Callable, *args) -> tuple:
         return [rows[root][0] if root in rows else vspace(x).zeros() for root, x in pairs]
 
     return value, back, held
+
+
+def vjp_of(argnums, primitive, value, args, kwargs) -> Callable:
+    """autograd's own; for an elementwise function, its derivative, once, and then products."""
+    vjp = primitive_vjps[primitive](argnums, value, args, kwargs)
+    unary = isinstance(primitive.fun, np.ufunc) and len(args) == 1 and not kwargs
+    if not (unary and np.isrealobj(value) and np.isrealobj(args[0])):
+        return vjp
+    (slope,) = vjp(np.ones(np.shape(value)))
+    return lambda v: (v * slope,)
 
 
 def adjoint_pullback(problem: InitialValueProblem, running: Callable | None = None) -> Callable:

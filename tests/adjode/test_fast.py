@@ -6,6 +6,7 @@ import warnings
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd import grad
 from autograd.extend import defvjp, primitive
 from autograd.tracer import isbox, trace_stack
 
@@ -28,6 +29,18 @@ def clocked_vector(t, z, theta):
 
 def column_net(t, z, theta):
     return anp.dot(theta["out"], anp.tanh(anp.dot(theta["w"], z) + theta["b"]) * anp.cos(t))
+
+
+def wave(z, theta):
+    turned = anp.conj(anp.exp(1j * theta * z)) * (2 + 3j * z)
+    return anp.real(turned) - anp.abs(turned)
+
+
+TURN = np.array([[0.0, 1.0], [-1.0, 0.0]])
+
+
+def energy(z, theta):
+    return anp.sum(theta * z[1] ** 2 / 2 - anp.cos(z[0]))
 
 
 # name: f, z0, theta, the layout in which f takes a batch and the entries in a block; or None
@@ -56,6 +69,9 @@ FIELDS = {
     "nothing of z": (lambda t, z, theta: 0.0 * z + theta * anp.cos(t), Z3, 1.5, {"clock": True}, 1),
     "kinks": (lambda t, z, theta: anp.where(z > 0, theta * z, t * anp.floor(theta) - z), Z3, 1.5,
               {"clock": True}, 1),
+    "complex inside": (lambda t, z, theta: t * wave(z, theta), Z3, 0.7, {"clock": True}, 1),
+    "slope of an energy": (lambda t, z, theta: anp.dot(TURN, grad(energy)(z, theta)), Z3[:2], 0.7,
+                           {"last": True}, 2),
     "no theta": (lambda t, z, theta: -z * t, Z3, (), {"clock": True}, 1),
     # no batch
     "branch on t": (lambda t, z, theta: theta * z if t < 0.6 else -z, Z3, 0.5, None, 0),
