@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from adjode.batched import batch
+from adjode.checkpoint import adjoint_checkpointed
 from adjode.estimate import amplified, unresolved, unseen
 from adjode.fast import adjoint_fast
 from adjode.loss import Gradient
@@ -47,7 +48,10 @@ class Guard:
     def found_or_refused(self, adjoint, trajectory) -> Gradient:
         refuse_jumps(self.problem, trajectory)
         found = adjoint(self.problem, self.loss, trajectory, rtol=self.rtol, atol=self.atol)
-        error = self.estimate(trajectory, found, adjoint is adjoint_fast)
+        if adjoint is adjoint_checkpointed:  # the nodes are gone, and with them what `estimate` looks at
+            error = DOUBT / CONFIRMED * self.from_looser(trajectory, found)
+        else:
+            error = self.estimate(trajectory, found, adjoint is adjoint_fast)
         if error < DOUBT:
             return replace(found, error=error)
         confirm = self.confirmed if adjoint is adjoint_fast else self.compared
@@ -74,15 +78,18 @@ class Guard:
 
     def from_looser(self, trajectory, found) -> float:
         """The error, from a gradient that costs less: with a margin of three."""
+        few = trajectory.step_times is not None
         try:
-            looser, worse = self.anew(LOOSER, trajectory.tableau)
+            looser, worse = self.anew(LOOSER, trajectory.tableau, few=few)
         except GradientError:  # a loose solve may fail where this one did not
             return np.inf
-        if len(looser.ts) > 0.9 * len(trajectory.ts):  # about the same steps would agree, and say nothing
+        ends = [x.step_times if few else x.ts for x in (looser, trajectory)]
+        if len(ends[0]) > 0.9 * len(ends[1]):  # about the same steps would agree, and say nothing
             return np.inf
         error = self.distance(found, worse)
         if self.moved is not None:
-            error += self.distance(adjoint_fast(self.problem, self.moved, looser), worse)
+            again = adjoint_checkpointed if few else adjoint_fast
+            error += self.distance(again(self.problem, self.moved, looser), worse)
         return 3 * error / LOOSER
 
     def compared(self, trajectory, found) -> Gradient:
@@ -99,9 +106,8 @@ class Guard:
         if trajectory.tableau.implicit:  # a second gradient is cheap, and lambda need not be smooth
             return DOUBT / CONFIRMED * self.distance(found, self.anew(LOOSER, trajectory.tableau)[1])
         relative, missed = amplified(trajectory, found, self.rtol, self.atol, discrete), 0.0
-        if discrete:  # a continuous adjoint has steps of its own, that follow lambda
-            plain = self.loss.running is None and self.problem.z0.size > 0
-            many = batch(self.problem, trajectory) if plain else None
+        if discrete and self.problem.z0.size:  # a continuous adjoint has its own steps, that follow lambda
+            many = batch(self.problem, trajectory) if self.loss.running is None else None
             relative += unresolved(self.problem, trajectory, found, many, self.loss.running)
             missed = unseen(self.problem, trajectory, found, many)
         error = (relative * length(self.vector(found)) + missed) / self.allowed(found)
@@ -110,16 +116,17 @@ class Guard:
         other = adjoint_fast(self.problem, self.loss, trajectory)  # takes but a moment beside it
         return error + DOUBT / CONFIRMED * self.distance(found, other)
 
-    def anew(self, factor, tableau, grid=None) -> tuple[Trajectory, Gradient]:
+    def anew(self, factor, tableau, grid=None, few=False) -> tuple[Trajectory, Gradient]:
         """A solve with tolerances times `factor`, an explicit one with steps no longer than those of
-        `grid`; and its discrete adjoint."""
+        `grid`; and its discrete adjoint, from few stored states if asked for."""
+        again, store = (adjoint_checkpointed, "times") if few else (adjoint_fast, "stages")
         options = {"rtol": max(factor * self.rtol, 1e-13), "atol": factor * self.atol}
         ts = None if self.loss.observations is None else self.loss.observations.ts
         ts = ts if grid is None or tableau.implicit else merged(grid, ts)
         try:
             other = solve(self.problem, ts=ts, running=self.loss.running, method=tableau.name,
-                          store="stages", **options)  # fmt: skip
-            return other, adjoint_fast(self.problem, self.loss, other, **options)
+                          store=store, **options)  # fmt: skip
+            return other, again(self.problem, self.loss, other, **options)
         except IntegrationError as failed:
             raise GradientError("the gradient cannot be trusted, and another solve, with rtol = "
                                 f"{options['rtol']:.0e}, fails: {failed}") from failed  # fmt: skip

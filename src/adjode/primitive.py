@@ -120,9 +120,8 @@ def adjoint_rows(z0, ts, theta, call: Call, zs_bar) -> tuple:
     seen = Observations(ts, lambda i, z: np.sum(zs_bar[i] * z), lambda i, z: zs_bar[i])
     problem = InitialValueProblem(call.f, z0, ts[0], ts[-1], call.unflatten(theta))
     zs = call.trajectory.zs[np.isin(call.trajectory.ts, ts)]
-    bend = np.max(np.abs(zs_bar), initial=0.0) / np.max(
-        np.abs(zs), initial=1e-300
-    )  # a guess of the size of L_zz
+    most = lambda x: np.max(np.abs(x), initial=1e-300)
+    bend = most(zs_bar) / most(zs)  # a guess of the size of L_zz
     moved = Observations(ts, seen.fun, lambda i, z: zs_bar[i] + bend * (z - zs[i]))
     rtol, atol = call.options["rtol"], call.options["atol"]
     guard = Guard(problem, Loss(observations=seen), rtol, atol, moved=Loss(observations=moved))

@@ -214,3 +214,27 @@ def test_the_trajectory_must_have_its_times_and_explicit_steps(zoo):
         adjode.binomial_schedule(0, 2)
     with pytest.raises(ValueError, match="not one of this problem"):
         adjode.adjoint_checkpointed(zoo.case("affine").problem(), loss, times)
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6])
+def test_a_state_at_rest_beside_which_lambda_moves_is_right_or_refused(rtol):
+    """z = 0 solves z' = (a sin 30 t - 1) z with the longest steps; dL/dz0 is exp of the integral."""
+    f = lambda t, z, a: (a * anp.sin(30 * t) - 1) * z
+    options = {"rtol": rtol, "adjoint": "checkpointed"}
+    slope = lambda z0: adjode.odeint(f, z0, np.array([0.0, 2.0]), 20.0, **options)[-1]
+    exact = np.exp(20 * (1 - np.cos(60.0)) / 30 - 2)
+    try:
+        found = grad(slope)(0.0)
+    except adjode.GradientError:
+        return
+    assert abs(found / exact - 1) < 100 * rtol
+
+
+def test_a_kink_that_the_steps_of_z_pass_over_is_seen():
+    """z = a t up to 1, then z' = a + z - 1: z(4) = 1 - a + a exp(4 - 1/a)."""
+    f = lambda t, z, a: a + anp.maximum(z, 1.0) - 1
+    end = lambda a, adjoint: adjode.odeint(f, 0.0, np.array([0.0, 4.0]), a, adjoint=adjoint)[-1]
+    exact = 3 * np.exp(2.0) - 1  # at a = 1/2
+    assert abs(grad(lambda a: end(a, "discrete"))(0.5) / exact - 1) < 1e-4
+    with pytest.raises(adjode.GradientError, match=r'tighter solve tells\. Use adjoint="discrete"'):
+        grad(lambda a: end(a, "checkpointed"))(0.5)

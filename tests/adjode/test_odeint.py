@@ -142,6 +142,13 @@ def test_no_parameters_and_a_single_time(adjoint):
     assert z0_bar[0] == pytest.approx(6 * (1 + np.exp(-2)), rel=1e-5)  # 10 rtol
 
 
+@pytest.mark.parametrize("adjoint", STRATEGIES)
+def test_a_state_without_entries_has_a_zero_gradient(adjoint):
+    f, z0, ts = lambda t, z, theta: theta * z, np.zeros(0), np.array([0.0, 1.0])
+    loss = lambda theta: anp.sum(adjode.odeint(f, z0, ts, theta, adjoint=adjoint))
+    assert grad(loss)(0.5) == 0.0
+
+
 @pytest.mark.parametrize("where", ["f", "array"])
 def test_a_traced_value_that_f_captures_is_refused(where):
     def loss(a):
