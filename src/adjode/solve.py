@@ -29,6 +29,8 @@ def solve_fixed(
         raise ValueError(f'`store` must be "stages", "times" or "stops"; got {store!r}')
     if not isinstance(n_steps, int | np.integer) or n_steps < 1:
         raise ValueError(f"`n_steps` must be a positive integer; got {n_steps!r}")
+    if not isinstance(tableau, ButcherTableau):
+        raise TypeError(f"`tableau` must be a ButcherTableau, such as rk4(); got {type(tableau).__name__}")
     stops, start, field = set_up(problem, ts, running, np.inf)
     if tableau.implicit:
         tableau = with_first_stage(tableau)

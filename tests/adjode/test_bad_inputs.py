@@ -68,6 +68,8 @@ BAD = {
     "store": (lambda: adjode.solve(problem(), store="all"), ValueError, "`store` must be .* got 'all'"),
     "n_steps": (lambda: adjode.solve_fixed(problem(), adjode.rk4(), 0), ValueError,
                 "`n_steps` must be a positive integer; got 0"),
+    "tableau": (lambda: adjode.solve_fixed(problem(), adjode.rk4, 5), TypeError,
+                r"`tableau` must be a ButcherTableau, such as rk4\(\); got function"),
     "n_steps float": (lambda: adjode.solve_fixed(problem(), adjode.rk4(), 1.5), ValueError, "got 1.5"),
     "stops outside": (lambda: adjode.solve(problem(), ts=[0.5, 2.0]), ValueError,
                       "`ts` must lie between t0 = 0.0 and t1 = 1.0"),
