@@ -5,6 +5,7 @@ extension brings the two together, warns about what does not fit (a warning fail
 shows the result.
 """
 
+import re
 from html import escape
 from pathlib import Path
 
@@ -236,11 +237,16 @@ def _row(e, r, info):
     )
 
 
+def plain(name):
+    """The name of a wrong version without the TeX that names of symbols may have in them."""
+    return re.sub(r"\\(operatorname|mathcal|mathsf|;)|[{}\\]", "", name)
+
+
 def _details(r):
     if not r["trials"]:
         return ""
     lines = "".join(
-        f"<li>{'Rightly still holds' if t['still'] else OUTCOME[t['state']]}: {escape(t['name'])}"
+        f"<li>{'Rightly still holds' if t['still'] else OUTCOME[t['state']]}: {escape(plain(t['name']))}"
         f"{'. ' + escape(t['still']) if t['still'] else ''}</li>"
         for t in r["trials"]
     )
