@@ -44,18 +44,14 @@ def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: b
         steps = trajectory.stats.steps / max(len(zs) - 1, 1)
         errors = 0.03 * steps * rtol * zs[1:]
     else:
-        errors = local_errors(trajectory)
+        errors = embedded(trajectory.tableau, np.diff(trajectory.ts), trajectory.stages)
     total = np.sum(np.abs(before[1:]) * errors)
     return float(total / scale) if scale > 0 else 0.0
 
 
-def local_errors(trajectory: Trajectory) -> np.ndarray:
-    """The embedded estimates of the local errors, entry by entry, as `steps.error_norm` has them."""
-    return embedded(trajectory.tableau, np.diff(trajectory.ts), trajectory.stages)
-
-
 def embedded(tableau, h, k) -> np.ndarray:
-    """What the error weights make of slopes k, (n, s, d), over steps h, (n,): (n, d)."""
+    """What the error weights make of slopes k, (n, s, d), over steps h, (n,), as in
+    `steps.error_norm`: (n, d), the local errors where k are stages."""
     sizes = [np.abs(h[:, None] * np.einsum("s,nsd->nd", e, k)) for e in tableau.errors]
     if len(sizes) == 1:
         return sizes[0]
@@ -73,38 +69,33 @@ def unresolved(
     nothing of this.
     """
     (after, before), n = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1
-    if problem.z0.size == 0:
-        return 0.0
     pull = adjoint_pullback(problem, running)
 
-    def rows(ts, zs, *lams):
-        """lam f_z + g_z for each of the covectors at these nodes."""
+    def rows(ts, zs, lams):
+        """lam f_z + g_z at these nodes."""
         if many:
             try:
-                _, back = many(ts, zs)
-                return [back(lam, theta=False)[0] for lam in lams]
+                return many(ts, zs)[1](lams, theta=False)[0]
             except Exception:  # f does not take these nodes
                 pass
-        return [np.stack([pull(t, z, row)[1] for t, z, row in zip(ts, zs, lam, strict=True)]) for lam in lams]
+        return np.stack([pull(*node)[1] for node in zip(ts, zs, lams, strict=True)])
 
     some = np.linspace(0, n - 1, SAMPLED).astype(int)
     hard = np.array([step + i for step, *_ in trajectory.hard for i in (-1, 0, 1)], int)
     steps = np.arange(n) if many else np.unique(np.clip(np.concatenate([some, hard]), 0, n - 1))
-    ts, h = trajectory.ts[steps], np.diff(trajectory.ts)[steps]
+    ts, h = trajectory.ts, np.diff(trajectory.ts)[steps]
     zs, fs = (x.reshape(n + 1, -1) for x in (trajectory.zs, trajectory.fs))
     left, right, column = after[steps], before[steps + 1], h[:, None]
+    slope_left, slope_right = rows(ts[steps], zs[steps], left), rows(ts[steps + 1], zs[steps + 1], right)
     middle = (zs[steps] + zs[steps + 1]) / 2 + column / 8 * (fs[steps] - fs[steps + 1])
-    (slope_left,) = rows(ts, zs[steps], left)
-    (slope_right,) = rows(trajectory.ts[steps + 1], zs[steps + 1], right)
     lam = (left + right) / 2 - column / 8 * (slope_left - slope_right)  # lambda' = - the slopes
-    (slope,) = rows(ts + h / 2, middle, lam)
+    slope = rows(ts[steps] + h / 2, middle, lam)
     missed = 1.5 * (right - left) + column * ((slope_left + slope_right) / 4 + slope)
     size = np.maximum(*(np.max(np.abs(x), axis=1, initial=0.0) for x in (left, right)))
-    power = trajectory.tableau.order + 1
     part = np.max(np.abs(missed), axis=1, initial=0.0) / np.where(size > 0, size, 1.0)
-    rough = stands_out(part / np.abs(h / np.max(np.abs(h))) ** 5, steps) & (
-        part > 1e-12
-    )  # a kink: no higher power helps
+    # at a kink no higher power helps
+    rough = (part > 1e-12) & stands_out(part / np.abs(h / np.max(np.abs(h))) ** 5, steps)
+    power = trajectory.tableau.order + 1
     smooth = np.sum((384 * part[~rough]) ** (power / 5)) / math.factorial(power)
     return float(np.sum(part[rough]) + smooth * n / len(steps))
 
@@ -132,22 +123,27 @@ def unseen(
         return 0.0
     w = np.random.default_rng(0).normal(size=theta.size) * np.maximum(np.abs(theta), 1.0)
     nudged = replace(problem, theta=unflatten(theta + eps * w))
-    tableau = trajectory.tableau
+
+    def values(ts, zs):
+        """f with the nudge."""
+        if many:
+            try:
+                return Batch(nudged, many.layout).values(ts, zs)
+            except Exception:  # f does not take these nodes
+                pass
+        nodes = zip(ts, zs.reshape(-1, *problem.z0.shape), strict=True)
+        return [problem.f(t, z, nudged.theta) for t, z in nodes]
+
+    tableau, total = trajectory.tableau, 0.0
     chosen = np.arange(n) if many else np.unique(np.linspace(0, n - 1, 4 * SAMPLED).astype(int))
-    total = 0.0
     for steps in np.array_split(chosen, -(-len(chosen) // 10)):
         h, k = np.diff(trajectory.ts)[steps], trajectory.stages[steps]
         zs = trajectory.zs[steps].reshape(len(steps), 1, -1) + h[:, None, None] * (tableau.a @ k)
         ts = trajectory.ts[steps][:, None] + h[:, None] * tableau.c
         lam = after[steps][:, None] + tableau.c[:, None] * (before[steps + 1] - after[steps])[:, None]
         try:
-            if many:
-                f = Batch(nudged, many.layout).values(ts.ravel(), zs.reshape(ts.size, -1))
-            else:
-                shaped = zs.reshape(-1, *problem.z0.shape)
-                f = [problem.f(t, z, nudged.theta) for t, z in zip(ts.ravel(), shaped, strict=True)]
-            moved = (np.reshape(f, k.shape) - k) / eps
-            total += float(np.sum(embedded(tableau, h, np.sum(lam * moved, axis=2, keepdims=True))))
-        except Exception:  # f takes neither these nodes nor, perhaps, the nudge
+            moved = (np.reshape(values(ts.ravel(), zs.reshape(ts.size, -1)), k.shape) - k) / eps
+        except Exception:  # f does not take the nudge: theta may be an index, or at the end of its range
             return 0.0
+        total += float(np.sum(embedded(tableau, h, np.sum(lam * moved, axis=2, keepdims=True))))
     return total * n / len(chosen) if np.isfinite(total) else 0.0

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from adjode.batched import close, find_batch, stage_nodes, stages_that_count
+from adjode.batched import Batch, close, find_batch, stage_nodes, stages_that_count
 from adjode.discrete import adjoint_discrete, step_back
 from adjode.loss import Gradient, finish, loss_rows
 from adjode.problem import InitialValueProblem, Loss
@@ -30,9 +30,14 @@ def adjoint_fast(
     traced: n for a batch of n. More covectors through the same trace evaluate nothing, and do not
     count.
     """
+    return swept(problem, loss, trajectory, rtol=rtol, atol=atol)[0]
+
+
+def swept(problem, loss, trajectory, *, rtol=1e-6, atol=1e-8) -> tuple[Gradient, Batch | None]:
+    """`adjoint_fast`, and f as the batch that it used, if there is one."""
     core = loss.running is not None or trajectory.stages is None or problem.z0.size == 0
     if core or trajectory.tableau.implicit:
-        return adjoint_discrete(problem, loss, trajectory, rtol=rtol, atol=atol)
+        return adjoint_discrete(problem, loss, trajectory, rtol=rtol, atol=atol), None
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     with np.errstate(all="ignore"):
         sweep, points = Sweep(problem, trajectory, lam, jumps), []
@@ -40,7 +45,8 @@ def adjoint_fast(
     for n in reversed(range(len(trajectory.ts))):
         lams = [sweep.lams[n], sweep.after(n)][: 1 + (n in jumps)]
         points += [(trajectory.ts[n], lam) for lam in lams]
-    return finish(problem, loss, trajectory, rows, theta_bar, points, Stats(vjps=sweep.traced))
+    stats = Stats(vjps=sweep.traced)
+    return finish(problem, loss, trajectory, rows, theta_bar, points, stats), sweep.batch
 
 
 class Refused(Exception):

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from adjode.batched import batch
 from adjode.checkpoint import adjoint_checkpointed
 from adjode.estimate import amplified, unresolved, unseen
-from adjode.fast import adjoint_fast
+from adjode.fast import adjoint_fast, swept
 from adjode.loss import Gradient
 from adjode.problem import GradientError, InitialValueProblem, IntegrationError, Loss
 from adjode.solve import solve
@@ -22,6 +21,7 @@ from adjode.trajectory import Trajectory
 DOUBT = 0.1  # of what is allowed: the estimate may be ten times too small
 LOOSER = 10.0  # a gradient with tolerances so many times larger is off by about as much more
 CONFIRMED = 0.5  # of what is allowed: a second gradient is no estimate, but it has errors too
+CLOSE = 0.9  # of what is allowed: beside a gradient that is ten times as good
 ROUNDS = 4
 HALVINGS = 6  # half of what f changes by in a sixty-fourth of a step is as good as a jump
 LONG = 5_000  # steps of a grid that is not refined once more
@@ -47,11 +47,15 @@ class Guard:
 
     def found_or_refused(self, adjoint, trajectory) -> Gradient:
         refuse_jumps(self.problem, trajectory)
-        found = adjoint(self.problem, self.loss, trajectory, rtol=self.rtol, atol=self.atol)
+        options, many = {"rtol": self.rtol, "atol": self.atol}, None
+        if adjoint is adjoint_fast:
+            found, many = swept(self.problem, self.loss, trajectory, **options)
+        else:
+            found = adjoint(self.problem, self.loss, trajectory, **options)
         if adjoint is adjoint_checkpointed:  # the nodes are gone, and with them what `estimate` looks at
             error = DOUBT / CONFIRMED * self.from_looser(trajectory, found)
         else:
-            error = self.estimate(trajectory, found, adjoint is adjoint_fast)
+            error = self.estimate(trajectory, found, adjoint is adjoint_fast, many)
         if error < DOUBT:
             return replace(found, error=error)
         confirm = self.confirmed if adjoint is adjoint_fast else self.compared
@@ -79,8 +83,10 @@ class Guard:
     def from_looser(self, trajectory, found) -> float:
         """The error, from a gradient that costs less: with a margin of three."""
         few = trajectory.step_times is not None
+        adjoint, store = (adjoint_checkpointed, "times") if few else (adjoint_fast, "stages")
         try:
-            looser, worse = self.anew(LOOSER, trajectory.tableau, few=few)
+            looser = self.solved(LOOSER, trajectory.tableau, store=store)
+            worse = adjoint(self.problem, self.loss, looser)
         except GradientError:  # a loose solve may fail where this one did not
             return np.inf
         ends = [x.step_times if few else x.ts for x in (looser, trajectory)]
@@ -88,26 +94,28 @@ class Guard:
             return np.inf
         error = self.distance(found, worse)
         if self.moved is not None:
-            again = adjoint_checkpointed if few else adjoint_fast
-            error += self.distance(again(self.problem, self.moved, looser), worse)
+            error += self.distance(adjoint(self.problem, self.moved, looser), worse)
         return 3 * error / LOOSER
 
     def compared(self, trajectory, found) -> Gradient:
         """The gradient `found` of another strategy, if a discrete one that is trusted agrees."""
-        finer, _ = self.anew(0.1, trajectory.tableau)
-        error = self.distance(found, self.trusted(adjoint_fast, finer))
-        if error < CONFIRMED:
+        stricter = replace(self, rtol=max(0.1 * self.rtol, 1e-13), atol=0.1 * self.atol, moved=None)
+        finer = self.solved(0.1, trajectory.tableau)
+        error = self.distance(found, stricter.trusted(adjoint_fast, finer))
+        if self.moved is not None:
+            rows = [adjoint_fast(self.problem, loss, finer) for loss in (self.moved, self.loss)]
+            error += self.distance(*rows)
+        if error < CLOSE:
             return replace(found, error=error)
         raise GradientError(f"the gradient is off by {error:.1e} times what the tolerances allow, as a "
                             'tighter solve tells. Use adjoint="discrete"')  # fmt: skip
 
-    def estimate(self, trajectory, found, discrete) -> float:
+    def estimate(self, trajectory, found, discrete, many=None) -> float:
         """The error over what is allowed, to within a factor of about ten."""
         if trajectory.tableau.implicit:  # a second gradient is cheap, and lambda need not be smooth
             return DOUBT / CONFIRMED * self.distance(found, self.anew(LOOSER, trajectory.tableau)[1])
         relative, missed = amplified(trajectory, found, self.rtol, self.atol, discrete), 0.0
         if discrete and self.problem.z0.size:  # a continuous adjoint has its own steps, that follow lambda
-            many = batch(self.problem, trajectory) if self.loss.running is None else None
             relative += unresolved(self.problem, trajectory, found, many, self.loss.running)
             missed = unseen(self.problem, trajectory, found, many)
         error = (relative * length(self.vector(found)) + missed) / self.allowed(found)
@@ -116,20 +124,22 @@ class Guard:
         other = adjoint_fast(self.problem, self.loss, trajectory)  # takes but a moment beside it
         return error + DOUBT / CONFIRMED * self.distance(found, other)
 
-    def anew(self, factor, tableau, grid=None, few=False) -> tuple[Trajectory, Gradient]:
+    def anew(self, factor, tableau, grid=None) -> tuple[Trajectory, Gradient]:
+        """A solve with tolerances times `factor`, and its discrete adjoint."""
+        other = self.solved(factor, tableau, grid)
+        return other, adjoint_fast(self.problem, self.loss, other)
+
+    def solved(self, factor, tableau, grid=None, store="stages") -> Trajectory:
         """A solve with tolerances times `factor`, an explicit one with steps no longer than those of
-        `grid`; and its discrete adjoint, from few stored states if asked for."""
-        again, store = (adjoint_checkpointed, "times") if few else (adjoint_fast, "stages")
-        options = {"rtol": max(factor * self.rtol, 1e-13), "atol": factor * self.atol}
-        ts = None if self.loss.observations is None else self.loss.observations.ts
+        `grid`."""
+        rtol, ts = max(factor * self.rtol, 1e-13), self.loss.observations and self.loss.observations.ts
         ts = ts if grid is None or tableau.implicit else merged(grid, ts)
         try:
-            other = solve(self.problem, ts=ts, running=self.loss.running, method=tableau.name,
-                          store=store, **options)  # fmt: skip
-            return other, again(self.problem, self.loss, other, **options)
+            return solve(self.problem, ts=ts, running=self.loss.running, method=tableau.name,
+                         store=store, rtol=rtol, atol=factor * self.atol)  # fmt: skip
         except IntegrationError as failed:
             raise GradientError("the gradient cannot be trusted, and another solve, with rtol = "
-                                f"{options['rtol']:.0e}, fails: {failed}") from failed  # fmt: skip
+                                f"{rtol:.0e}, fails: {failed}") from failed  # fmt: skip
 
     def refuse_moved(self, finer, better) -> None:
         """Rows that were made elsewhere are right only where the states are that made them."""
