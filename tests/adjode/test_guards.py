@@ -187,6 +187,21 @@ def test_amplified_is_the_error_that_the_loss_sees():
     assert amplified(trajectory, found, 1e-5, 1e-7, True) == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.parametrize("scheme, steps", [("dop853", 40), ("dop853", 20), ("dopri5", 60)])
+@pytest.mark.parametrize("batched", [True, False])
+def test_unresolved_is_the_error_of_lambda_to_a_factor(scheme, steps, batched):
+    # a rotation by 30: lambda of the scheme against lambda of the flow
+    spin = np.array([[0.0, -10.0], [10.0, 0.0]])
+    f = lambda t, z, theta: anp.dot(spin, z) if batched or (np.ndim(t) == 0 and np.shape(z) == (2,)) else None
+    problem = adjode.InitialValueProblem(f, [1.0, 0.0], 0.0, 3.0)
+    trajectory = adjode.solve_fixed(problem, getattr(adjode, scheme)(), steps)
+    found = adjode.adjoint_discrete(problem, adjode.Loss(terminal=lambda z, theta: z[0]), trajectory)
+    error = np.linalg.norm(found.z0 - expm(spin * 3.0)[0])
+    many = batch(problem, trajectory)
+    assert (many is not None) == batched
+    assert error / 10 < unresolved(problem, trajectory, found, many) < 100 * error
+
+
 def test_a_loss_that_saw_other_states_is_not_repaired_but_refused():
     # a Kepler orbit: phases shift, and rows that were made from shifted states cancel otherwise
     def f(t, z, m):

@@ -10,6 +10,7 @@ from autograd.tracer import isbox
 from scipy.integrate import solve_ivp
 
 import adjode
+from adjode.steps import stable
 from adjode.stiff import Newton, state_jacobian
 
 SCHEMES = {"implicit_midpoint": (), "trapezoid": (), "radau": (3,), "radau 5": (5,), "radau 7": (7,)}
@@ -277,3 +278,29 @@ def test_forward_sensitivities_of_another_solver_agree_on_van_der_pol():
     end = solve_ivp(variations, (0, 20), start, method="Radau", rtol=1e-10, atol=1e-12).y[:, -1]
     wanted = end[:2] @ end[2:].reshape(2, 3)
     np.testing.assert_allclose(np.append(found.z0, found.theta), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
+def test_adaptive_stages_are_found_far_below_the_tolerance(rtol):
+    # or the discrete adjoint would be that of other numbers
+    trajectory = adjode.solve(
+        adjode.InitialValueProblem(bent, Z0, 0.2, 1.4, THETA), rtol=rtol, atol=rtol / 100, method="radau"
+    )
+    tableau = trajectory.tableau
+    for n, h in enumerate(np.diff(trajectory.ts)):
+        zs = trajectory.zs[n] + h * tableau.a @ trajectory.stages[n]
+        slopes = [bent(trajectory.ts[n] + c * h, z, THETA) for c, z in zip(tableau.c, zs, strict=True)]
+        assert np.max(np.abs(h * (trajectory.stages[n] - slopes))) < max(1e-3 * rtol / 10, 1e-10)
+
+
+@pytest.mark.parametrize("method", ["dopri5", "dop853"])
+def test_explicit_steps_stay_where_decay_decays(method):
+    # z' = -k (z - cos t): each step must damp, |R(-k h)| < 1, or lambda grows along frozen steps
+    f, z0, _, theta = relaxation(50.0)
+    trajectory = adjode.solve(adjode.InitialValueProblem(f, z0, 0.0, 10.0, theta), rtol=1e-3, method=method)
+    tableau, eye = trajectory.tableau, np.eye(len(trajectory.tableau.b))
+    for h in np.diff(trajectory.ts):
+        growth = 1 - 50 * h * tableau.b @ np.linalg.solve(eye + 50 * h * tableau.a, np.ones(len(eye)))
+        assert abs(growth) < 1 and 50 * h < 0.52 * stable(tableau)
+    limits = {"dopri5": 3.3, "dop853": 6.4}  # of the real stability interval
+    assert stable(tableau) == pytest.approx(limits[method], abs=0.1)
