@@ -62,13 +62,17 @@ class Nodes:
         return close(values, self.ks.reshape(values.shape), scale)
 
 
-def stage_nodes(trajectory: Trajectory, first: int, last: int) -> Nodes:
+def stage_nodes(problem: InitialValueProblem, trajectory: Trajectory, first: int, last: int) -> Nodes:
     """The stages of the steps from node `first` to node `last`."""
     kept, ts = stages_that_count(trajectory.tableau), trajectory.ts[first : last + 1]
     a, c = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.c[kept]
     k, hs = trajectory.stages[first:last, kept], np.diff(ts)
     zs = trajectory.zs[first:last].reshape(len(hs), 1, -1) + hs[:, None, None] * (a @ k)
-    return Nodes(ts[:-1, None] + hs[:, None] * c, zs, k, hs)
+    ts = ts[:-1, None] + hs[:, None] * c
+    if trajectory.tableau.implicit:  # f at the Z_i is k_i but for what Newton's iteration left
+        states = [read_only(z.reshape(problem.z0.shape)) for z in zs.reshape(ts.size, -1)]
+        k = [problem.f(t, z, problem.theta) for t, z in zip(ts.flat, states, strict=True)]
+    return Nodes(ts, zs, np.reshape(k, zs.shape), hs)
 
 
 def stages_that_count(tableau: ButcherTableau) -> np.ndarray:
@@ -149,7 +153,7 @@ def batch(problem: InitialValueProblem, trajectory: Trajectory) -> Batch | None:
     stages stored. Whoever uses it on other nodes compares the values there too: `Nodes.agree`."""
     last = len(trajectory.ts) - 1
     with np.errstate(all="ignore"):
-        return find_batch(problem, stage_nodes(trajectory, last - 1, last))[0]
+        return find_batch(problem, stage_nodes(problem, trajectory, last - 1, last))[0]
 
 
 def find_batch(problem: InitialValueProblem, nodes: Nodes) -> tuple:

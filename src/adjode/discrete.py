@@ -1,5 +1,6 @@
 """The discrete adjoint: backpropagation through the steps that were taken, by hand."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from adjode.loss import Gradient, finish, loss_rows
 from adjode.problem import InitialValueProblem, Loss
 from adjode.stiff import implicit_step_back, state_jacobian
+from adjode.tableau import ButcherTableau
 from adjode.trajectory import Stats, Trajectory
 from adjode.vjp import adjoint_pullback
 
@@ -35,10 +37,7 @@ def adjoint_discrete(
     """
     if trajectory.stages is None:
         raise ValueError('adjoint_discrete needs the stages; solve with store="stages" or "dense"')
-    pull = adjoint_pullback(problem, loss.running)
-    step = partial(step_back, pull)
-    if trajectory.tableau.implicit:
-        step = partial(implicit_step_back, pull, state_jacobian(problem))
+    step = back_over(problem, trajectory.tableau, loss.running)
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     ts, vjps, last = trajectory.ts, 0, len(trajectory.ts) - 1
     points = [(ts[last], lam), (ts[last], lam + jumps.get(last, 0.0))]
@@ -48,6 +47,14 @@ def adjoint_discrete(
             theta_bar, vjps = theta_bar + theta_step, vjps + used
             points += [(ts[n], lam), (ts[n], lam + jumps.get(n, 0.0))]
     return finish(problem, loss, trajectory, rows, theta_bar, points, Stats(vjps=vjps))
+
+
+def back_over(problem: InitialValueProblem, tableau: ButcherTableau, running=None) -> Callable:
+    """(trajectory, n, lam) -> what `step_back` returns, for an explicit or an implicit scheme."""
+    pull = adjoint_pullback(problem, running)
+    if tableau.implicit:
+        return partial(implicit_step_back, pull, state_jacobian(problem))
+    return partial(step_back, pull)
 
 
 def step_back(pull, trajectory: Trajectory, n: int, lam: np.ndarray) -> tuple:

@@ -3,11 +3,10 @@
 import numpy as np
 
 from adjode.batched import Batch, close, find_batch, stage_nodes, stages_that_count
-from adjode.discrete import adjoint_discrete, step_back
+from adjode.discrete import adjoint_discrete, back_over
 from adjode.loss import Gradient, finish, loss_rows
 from adjode.problem import InitialValueProblem, Loss
 from adjode.trajectory import Stats, Trajectory
-from adjode.vjp import adjoint_pullback
 
 ROOM = 2**19  # numbers in the trace of a chunk of steps: 4 MB, the fastest on a cache of that size
 WIDE = 32  # above, a covector for each stage is cheaper than one for each entry of the state
@@ -21,8 +20,7 @@ def adjoint_fast(
     After the forward solve all stage states are known, so f is traced once for the stages of many
     steps, if it can take them as a batch, with t as an array: that is tried, and what is found is
     held against the equations of the discrete adjoint. Parameters and errors are those of
-    `adjoint_discrete`, which does the work where f takes no batch, where the scheme is implicit, and
-    where there is a running cost.
+    `adjoint_discrete`, which does the work where f takes no batch and where there is a running cost.
 
     Notes
     -----
@@ -35,8 +33,7 @@ def adjoint_fast(
 
 def swept(problem, loss, trajectory, *, rtol=1e-6, atol=1e-8) -> tuple[Gradient, Batch | None]:
     """`adjoint_fast`, and f as the batch that it used, if there is one."""
-    core = loss.running is not None or trajectory.stages is None or problem.z0.size == 0
-    if core or trajectory.tableau.implicit:
+    if loss.running is not None or trajectory.stages is None or problem.z0.size == 0:
         return adjoint_discrete(problem, loss, trajectory, rtol=rtol, atol=atol), None
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     with np.errstate(all="ignore"):
@@ -58,7 +55,8 @@ class Sweep:
 
     def __init__(self, problem, trajectory, lam, jumps, way=None):
         self.trajectory, self.jumps, self.way, self.traced = trajectory, jumps, way, 0
-        self.pull, kept = adjoint_pullback(problem), stages_that_count(trajectory.tableau)
+        self.problem, kept = problem, stages_that_count(trajectory.tableau)
+        self.back_over, self.implicit = back_over(problem, trajectory.tableau), trajectory.tableau.implicit
         self.a, self.b = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.b[kept]
         self.lams = np.empty((len(trajectory.ts), problem.z0.size))  # before the jumps
         self.lams[-1], self.batch = lam, None
@@ -70,7 +68,7 @@ class Sweep:
             self.held, self.blocks = held, independent(problem.z0.shape, back, nodes.ts.size)
 
     def nodes(self, first, last):
-        nodes = stage_nodes(self.trajectory, first, last)
+        nodes = stage_nodes(self.problem, self.trajectory, first, last)
         self.traced += nodes.ts.size
         return nodes
 
@@ -89,8 +87,9 @@ class Sweep:
         """theta_bar of the steps down to a node that it chooses, and that node."""
         while self.batch:
             d = self.blocks.shape[1]
-            way = self.way or ("by_jacobians" if d <= WIDE else "by_stages")
+            way = self.way or ("by_jacobians" if d <= WIDE or self.implicit else "by_stages")
             room = self.held + 3 * len(self.b) * self.blocks.size * d * (way == "by_jacobians")
+            room += self.implicit * self.blocks.size * len(self.b) ** 2 * d
             first = max(0, last - max(1, int(ROOM / room)))
             try:
                 return getattr(self, way)(first, last), first
@@ -111,7 +110,8 @@ class Sweep:
         """All f_z from one trace: a covector for each entry of a block."""
         nodes, blocks = self.nodes(first, last), self.blocks
         back, h = self.trace(nodes), nodes.hs[:, None, None, None]
-        parts = stage_propagators(self.a, self.b, h, jacobians(back, blocks, nodes.ts.shape))
+        f_z = jacobians(back, blocks, nodes.ts.shape)
+        parts = (implicit_propagators if self.implicit else stage_propagators)(self.a, self.b, h, f_z)
         step = np.eye(blocks.shape[1]) + parts.sum(axis=0)
         lams, lam = np.empty((last - first, *blocks.shape)), self.lams[last, blocks]
         for n in reversed(range(last - first)):
@@ -124,7 +124,9 @@ class Sweep:
         kappa = h[:, 0] * (np.multiply.outer(self.b, lams) + np.tensordot(self.a.T, big, 1))
         big_flat, kappa_flat = np.empty_like(nodes.zs), np.empty_like(nodes.zs)
         big_flat[:, :, blocks], kappa_flat[:, :, blocks] = (np.swapaxes(x, 0, 1) for x in (big, kappa))
-        return proven(back, kappa_flat, big_flat, np.max(np.abs(lams), axis=(1, 2)))
+        # rounding, in a linear system, is relative to its matrix
+        stiff = 1 + self.implicit * np.max(np.abs(h[:, 0, 0, 0] * np.max(np.abs(f_z), axis=(1, 2, 3, 4))))
+        return proven(back, kappa_flat, big_flat, stiff * np.max(np.abs(lams), axis=(1, 2)))
 
     def by_stages(self, first, last):
         """One trace a step, pulled back once for each stage."""
@@ -144,7 +146,7 @@ class Sweep:
         """The core: a trace and a covector for each stage."""
         theta_bar = 0.0
         for n in reversed(range(first, last)):
-            self.lams[n], more, used = step_back(self.pull, self.trajectory, n, self.after(n + 1))
+            self.lams[n], more, used = self.back_over(self.trajectory, n, self.after(n + 1))
             theta_bar, self.traced = theta_bar + more, self.traced + used
         return theta_bar
 
@@ -185,6 +187,16 @@ def stage_propagators(a, b, h, f_z):
         later = np.dot(a[i + 1 :, i], flat[i + 1 :]).reshape(parts.shape[1:])
         parts[i] = (h * (b[i] * eye + later)) @ f_z[:, i]
     return parts
+
+
+def implicit_propagators(a, b, h, f_z):
+    """The M_i where each stage waits for all: M_i = h (b_i I + sum_j a_ji M_j) f_z(Z_i)."""
+    steps, s, blocks, d, _ = f_z.shape
+    f_z = h[..., None] * f_z
+    among = np.einsum("ji,nibrc->nbjric", a, f_z).reshape(steps, blocks, s * d, s * d)
+    right = np.einsum("i,nibrc->nbric", b, f_z).reshape(steps, blocks, d, s * d)
+    found = np.linalg.solve(np.swapaxes(np.eye(s * d) - among, 2, 3), np.swapaxes(right, 2, 3))
+    return found.reshape(steps, blocks, s, d, d).transpose(2, 0, 1, 4, 3)
 
 
 def independent(shape, back, n):

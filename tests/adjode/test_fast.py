@@ -129,6 +129,29 @@ def test_fixed_steps_backwards_in_time(name, scheme):
     assert differ(*both(problem, loss_of(problem.theta), trajectory)) < SAME
 
 
+@pytest.mark.parametrize("scheme", ["implicit_midpoint", "trapezoid", "radau"])
+@pytest.mark.parametrize("name", ["scalar", "net", "first axis", "rows apart", "fifty", "branch on t"])
+def test_implicit_schemes_one_linear_system_for_the_stages_of_each_step(name, scheme):
+    problem, layout, block = problem_of(name)
+    trajectory = adjode.solve_fixed(problem, getattr(adjode, scheme)(), 4, ts=[0.7])
+    found, many = fast.swept(problem, loss_of(problem.theta, [0.7]), trajectory)
+    wanted = adjode.adjoint_discrete(problem, loss_of(problem.theta, [0.7]), trajectory)
+    assert (many is None) == (layout is None)
+    assert differ(found, wanted) < SAME
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-9])  # at 1e-3 Newton's iteration leaves more than rounding
+@pytest.mark.parametrize("k", [1e2, 1e6])
+def test_stiff_stages_in_a_batch(k, rtol):
+    f = lambda t, z, theta: anp.array([theta[0] * z[1] - k * (z[0] - anp.cos(t * z[1])), -theta[1] * z[1]])
+    problem = adjode.InitialValueProblem(f, [0.5, 1.0], 0.0, 2.0, np.array([0.7, 0.3]))
+    trajectory = adjode.solve(problem, method="radau", rtol=rtol, atol=rtol / 100)
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z**2))
+    found, many = fast.swept(problem, loss, trajectory)
+    assert many is not None
+    assert differ(found, adjode.adjoint_discrete(problem, loss, trajectory)) < SAME * max(1, k / 1e3)
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_batch_is_used_in_the_layout_that_suits_the_field(name):
     problem, layout, block = problem_of(name)

@@ -10,7 +10,7 @@ from stiff_problems import PROBLEMS, REFERENCES
 
 import adjode
 
-SECONDS = 20.0  # of process time, on a busy machine; one takes some tenths to some seconds
+SECONDS = 10.0  # of process time, on a busy machine; one takes some tenths of a second
 
 
 def gradient_of(name, rtol, ts=None, **options):
@@ -39,7 +39,6 @@ def test_a_final_loss(name, rtol):
     assert off(found, wanted, scale, rtol, 1.0) < 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_hundred_observations(name):
     # no closed form and no sensitivities at so many times: two tolerances, two sets of steps
