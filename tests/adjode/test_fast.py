@@ -132,7 +132,7 @@ def test_fixed_steps_backwards_in_time(name, scheme):
 @pytest.mark.parametrize("scheme", ["implicit_midpoint", "trapezoid", "radau"])
 @pytest.mark.parametrize("name", ["scalar", "net", "first axis", "rows apart", "fifty", "branch on t"])
 def test_implicit_schemes_one_linear_system_for_the_stages_of_each_step(name, scheme):
-    problem, layout, block = problem_of(name)
+    problem, layout, _ = problem_of(name)
     trajectory = adjode.solve_fixed(problem, getattr(adjode, scheme)(), 4, ts=[0.7])
     found, many = fast.swept(problem, loss_of(problem.theta, [0.7]), trajectory)
     wanted = adjode.adjoint_discrete(problem, loss_of(problem.theta, [0.7]), trajectory)
@@ -371,20 +371,24 @@ def test_the_front_door_uses_it():
     assert stats.vjps == stats.steps * 12 + 13
 
 
-def test_memory_does_not_grow_with_the_steps():
-    net, theta = adjode.mlp([8, 200, 8], seed=1)
-    problem = adjode.InitialValueProblem(net, np.ones(8), 0.0, 1.0, theta)
+@pytest.mark.parametrize(
+    "scheme, sizes, counts", [("rk4", [8, 200, 8], (400, 1600)), ("radau", [16, 20, 16], (100, 200))]
+)
+def test_memory_does_not_grow_with_the_steps(scheme, sizes, counts):
+    net, theta = adjode.mlp(sizes, seed=1)
+    problem = adjode.InitialValueProblem(net, np.ones(sizes[0]), 0.0, 1.0, theta)
     peaks = []
-    for steps in (400, 1600):
-        trajectory = adjode.solve_fixed(problem, adjode.rk4(), steps)
+    for steps in counts:
+        trajectory = adjode.solve_fixed(problem, getattr(adjode, scheme)(), steps)
         with np.errstate(all="ignore"):
-            sweep = fast.Sweep(problem, trajectory, np.ones(8), {})
+            sweep = fast.Sweep(problem, trajectory, np.ones(sizes[0]), {})
             tracemalloc.start()
             sweep.run()
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
         assert sweep.batch
-    # a trace of everything would hold 4 x 1600 nodes of more than 600 numbers: 30 MB
+    # a trace of everything would hold 4 x 1600 nodes of more than 600 numbers: 30 MB; the linear
+    # systems of 200 steps 200 x (7 x 16)^2 numbers, three times: 60 MB
     assert peaks[1] < 1.1 * peaks[0] < 4 * 8 * fast.ROOM
 
 

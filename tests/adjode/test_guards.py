@@ -1,5 +1,7 @@
 """Right or refused: what the front door does with a gradient that may be wrong."""
 
+from dataclasses import replace
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -245,21 +247,26 @@ def test_helpers_of_the_guard():
     assert guard.distance(found, found) == 0 and 0 < found.error < 0.5
 
 
-@pytest.mark.parametrize("rtol", [1e-6, 1e-9])
-def test_a_parameter_that_acts_for_a_moment_is_seen_and_resolved(rtol):
-    # theta(t) is linear between 29 knots: steps that suit z pass over the hats of f_theta
-    knots = np.linspace(0.5, 4.0, 29)
+def knotted(n):
+    """A problem whose theta(t) is linear between n knots, and a loss of its end."""
+    knots = np.linspace(0.5, 4.0, n)
 
     def f(t, z, theta):
         hats = anp.maximum(0.0, 1 - anp.abs(t - knots) / (knots[1] - knots[0]))
         turn = -anp.dot(hats, theta) * anp.sin(z[0]) - 0.15 * z[1] + 0.5 * anp.cos(2 * t)
         return anp.array([z[1], turn])
 
-    theta = 1.5 + 0.4 * np.sin(knots)
-    problem = adjode.InitialValueProblem(f, [1.2, 0.0], 0.5, 4.0, theta)
+    problem = adjode.InitialValueProblem(f, [1.2, 0.0], 0.5, 4.0, 1.5 + 0.4 * np.sin(knots))
     loss = adjode.Loss(terminal=lambda z, theta: 0.5 * anp.sum((z - anp.array([-0.4, 0.9])) ** 2))
     stops = adjode.solve(problem, rtol=1e-11, atol=1e-12, ts=knots[1:-1])  # smooth from knot to knot
-    exact = adjode.adjoint_discrete(problem, loss, stops).theta
+    return problem, loss, adjode.adjoint_discrete(problem, loss, stops).theta
+
+
+@pytest.mark.parametrize("rtol", [1e-6, 1e-9])
+def test_a_parameter_that_acts_for_a_moment_is_seen_and_resolved(rtol):
+    # steps that suit z pass over the hats of f_theta
+    problem, loss, exact = knotted(29)
+    theta = problem.theta
     plain = adjode.solve(problem, rtol=rtol, atol=rtol / 100)
     rough = adjode.adjoint_discrete(problem, loss, plain).theta
     found = adjode.gradient(problem, loss, rtol=rtol, atol=rtol / 100).theta
@@ -276,3 +283,52 @@ def test_the_same_steps_again_settle_no_doubt():
     found = adjode.gradient(problem, loss, rtol=1e-6, atol=1e-8)
     exact = quad(lambda t: np.exp(t - 10 - ((t - 7) / 0.1) ** 2), 6, 8, epsabs=1e-14)[0]
     assert found.theta == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.parametrize("adjoint", ["quadrature", "interpolated"])
+def test_half_of_what_is_allowed_is_right_beside_a_better_gradient(adjoint):
+    problem, loss, exact = knotted(15)
+    found = adjode.gradient(problem, loss, adjoint=adjoint)
+    off = np.linalg.norm(problem.theta * (found.theta - exact)) / np.linalg.norm(problem.theta * exact) / 1e-4
+    assert off < 1 and 0.5 < found.error < 1
+
+
+def decay_guard(**kind):
+    """A guard, a trajectory of as many steps at any tolerance, and its discrete gradient."""
+    problem = adjode.InitialValueProblem(lambda t, z, theta: -theta * z, [1.0], 0.0, 1.0, 0.5)
+    loss = adjode.Loss(observations=adjode.Observations([1.0], lambda i, z: z[0]))
+    trajectory = adjode.solve(problem, rtol=1e-3, atol=1e-5, ts=[1.0])
+    found = adjode.adjoint_discrete(problem, loss, trajectory)
+    return Guard(problem, loss, 1e-3, 1e-5, **kind), trajectory, found
+
+
+def test_a_looser_solve_of_as_many_steps_tells_nothing():
+    guard, trajectory, found = decay_guard()
+    assert guard.from_looser(trajectory, found) == np.inf
+    longer = adjode.InitialValueProblem(lambda t, z, theta: -theta * z, [1.0], 0.0, 40.0, 0.5)
+    guard = Guard(longer, adjode.Loss(terminal=lambda z, theta: z[0]), 1e-6, 1e-8)
+    trajectory = adjode.solve(longer)
+    assert guard.from_looser(trajectory, adjode.adjoint_discrete(longer, guard.loss, trajectory)) < 0.1
+
+
+@pytest.mark.parametrize("scale, refused", [(1.05, False), (1.2, True)])
+def test_another_strategy_is_held_against_a_better_gradient(scale, refused):
+    guard, trajectory, found = decay_guard()  # a tenth is allowed at rtol = 1e-3
+    found = replace(found, theta=scale * found.theta, z0=scale * found.z0, t1=scale * found.t1,
+                    ts=scale * found.ts)  # fmt: skip
+    if refused:
+        with pytest.raises(adjode.GradientError, match="off by"):
+            guard.compared(trajectory, found)
+    else:
+        assert 0.2 < guard.compared(trajectory, found).error < 0.9
+
+
+@pytest.mark.parametrize("slope, refused", [(0.05, False), (0.2, True)])
+def test_rows_that_a_better_solve_would_change_count(slope, refused):
+    rows = adjode.Observations([1.0], lambda i, z: z[0], lambda i, z: np.full(1, 1 + slope))
+    guard, trajectory, found = decay_guard(moved=adjode.Loss(observations=rows))
+    if refused:
+        with pytest.raises(adjode.GradientError, match="off by"):
+            guard.compared(trajectory, found)
+    else:
+        assert 0.2 < guard.compared(trajectory, found).error < 0.9
