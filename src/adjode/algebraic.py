@@ -34,7 +34,8 @@ def root(c: Callable, u0: Any, theta: Any, *, pattern: Any = None,
         ``scipy.linalg.solve_banded``; those of the mask.
     rtol, atol : float
         Newton stops when its step is below ``rtol |u| + atol`` in every entry, or no longer shrinks
-        because of rounding.
+        because of rounding. Choose atol below the size of the entries of u that matter: below atol
+        an entry counts as zero. The gradient is that at the point where Newton stopped.
 
     Returns
     -------

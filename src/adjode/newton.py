@@ -38,9 +38,6 @@ class System:
 
     def plain(self, out) -> np.ndarray:
         """What c returned for plain numbers, flat, or an error that says why not."""
-        if isbox(out) or (isinstance(out, np.ndarray) and out.dtype == object):
-            raise TypeError("c(u, theta) is a traced value although u and theta are plain numbers: "
-                            "it captures one. Pass what you differentiate in `theta`")  # fmt: skip
         return checked("c(u, theta)", out, self.start.shape).ravel()
 
 

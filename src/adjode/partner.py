@@ -3,7 +3,7 @@
 import numpy as np
 
 from adjode.batched import stages_that_count
-from adjode.tableau import ButcherTableau
+from adjode.tableau import ButcherTableau, check_tableau
 
 
 def adjoint_tableau(tableau: ButcherTableau) -> np.ndarray:
@@ -18,6 +18,8 @@ def adjoint_tableau(tableau: ButcherTableau) -> np.ndarray:
 
     Raises
     ------
+    TypeError
+        When it is no tableau.
     ValueError
         When a stage counts and has no weight: there is no partner. `adjoint_discrete` needs none.
 
@@ -25,6 +27,7 @@ def adjoint_tableau(tableau: ButcherTableau) -> np.ndarray:
     -----
     `eq-partner`; Hager (2000), Sanz-Serna (2016).
     """
+    check_tableau(tableau)
     a, b = tableau.a, tableau.b
     counts = np.isin(np.arange(len(b)), stages_that_count(tableau))
     missing = np.flatnonzero(counts & (b == 0))
@@ -45,5 +48,6 @@ def symplectic_defect(tableau: ButcherTableau) -> np.ndarray:
     -----
     `eq-symplectic-defect`; Sanz-Serna (2016).
     """
+    check_tableau(tableau)
     half = tableau.b[:, None] * tableau.a
     return half + half.T - np.outer(tableau.b, tableau.b)

@@ -66,6 +66,9 @@ def odeint(f: Callable, z0: Any, ts: Any, theta: Any, *, rtol: float = 1e-6, ato
     -----
     The backward pass is one adjoint solve that jumps at each of ts, `eq-jump`, whatever is asked
     for. A gradient of a gradient differentiates the steps themselves.
+
+    Steps are chosen by what f shows where it is evaluated. A pulse in t that is shorter than a step
+    may be stepped over, here as in every solver: put a time of `ts` into it.
     """
     theta = rebuild(theta, [x if isbox(x) else real("theta", x)[()] for x in leaves(theta)])
     z0, ts, (theta, unflatten) = as_array("z0", z0), as_array("ts", ts), flatten(theta)

@@ -9,7 +9,7 @@ from autograd.tracer import isbox
 from adjode.problem import InitialValueProblem, IntegrationError, check_times, read_only
 from adjode.steps import Counted, Stiff, adaptive_steps, fixed_steps
 from adjode.stiff import implicit_cost, implicit_fixed_steps, implicit_steps, state_jacobian
-from adjode.tableau import ButcherTableau, adaptive_tableau, with_first_stage
+from adjode.tableau import ButcherTableau, adaptive_tableau, check_tableau, with_first_stage
 from adjode.trajectory import Trajectory, collect
 
 FLOAT = np.dtype(float)
@@ -29,8 +29,7 @@ def solve_fixed(
         raise ValueError(f'`store` must be "stages", "times" or "stops"; got {store!r}')
     if not isinstance(n_steps, int | np.integer) or n_steps < 1:
         raise ValueError(f"`n_steps` must be a positive integer; got {n_steps!r}")
-    if not isinstance(tableau, ButcherTableau):
-        raise TypeError(f"`tableau` must be a ButcherTableau, such as rk4(); got {type(tableau).__name__}")
+    check_tableau(tableau)
     stops, start, field = set_up(problem, ts, running, np.inf)
     if tableau.implicit:
         tableau = with_first_stage(tableau)
@@ -127,7 +126,7 @@ def checked(name: str, out, shape: tuple) -> np.ndarray:
     if type(out) is np.ndarray and out.dtype == float and out.shape == shape:
         return out
     if isbox(out) or (isinstance(out, np.ndarray) and out.dtype == object):
-        raise TypeError(f"{name} is a traced value although t, z and theta are plain numbers: it "
+        raise TypeError(f"{name} is a traced value although its arguments are plain numbers: it "
                         "captures one. Pass what you differentiate in `theta`")  # fmt: skip
     if not isinstance(out, np.ndarray | np.number | float | int):
         kind = type(out).__name__

@@ -17,8 +17,8 @@ from numpy.polynomial import Legendre
 class ButcherTableau:
     """z_next = z + h sum_i b_i k_i with k_i = f(t + c_i h, z + h sum_j a_ij k_j).
 
-    Raises ValueError when shapes disagree, an entry is not finite, or the rows of a or b have wrong
-    sums. A scheme of your own runs in `solve_fixed`; explicit or implicit is seen from a.
+    Raises ValueError when shapes disagree, an entry is no finite number, or the rows of a or b have
+    wrong sums. A scheme of your own runs in `solve_fixed`; explicit or implicit is seen from a.
     """
 
     name: str
@@ -34,8 +34,11 @@ class ButcherTableau:
     implicit: bool = field(init=False)  # a step solves equations for its stages
 
     def __post_init__(self):
-        a, b, c = (np.array(x, float) for x in (self.a, self.b, self.c))
-        shapes = a.shape == (len(b), len(b)) and c.shape == b.shape
+        try:
+            a, b, c = (np.array(x, float) for x in (self.a, self.b, self.c))
+        except (TypeError, ValueError):
+            raise ValueError(f"tableau {self.name}: a, b and c must be arrays of real numbers") from None
+        shapes = a.shape == 2 * b.shape and c.shape == b.shape and b.ndim == 1
         for holds, rule in (
             (shapes, f"shapes (s, s), (s,), (s,) are needed; got {a.shape}, {b.shape}, {c.shape}"),
             (shapes and all(np.all(np.isfinite(x)) for x in (a, b, c)), "every entry must be finite"),
@@ -46,6 +49,11 @@ class ButcherTableau:
                 raise ValueError(f"tableau {self.name}: {rule}")
         for name, value in {"a": a, "b": b, "c": c, "implicit": bool(np.any(np.triu(a)))}.items():
             object.__setattr__(self, name, value)
+
+
+def check_tableau(tableau) -> None:
+    if not isinstance(tableau, ButcherTableau):
+        raise TypeError(f"`tableau` must be a ButcherTableau, such as rk4(); got {type(tableau).__name__}")
 
 
 def euler() -> ButcherTableau:

@@ -407,7 +407,7 @@ BAD = {
     "numpy": (lambda: root(lambda u, th: np.array([u[0], th * u[1]])), TypeError, "use autograd.numpy"),
     "nan": (lambda: root(lambda u, th: anp.log(u - 1)), adjode.RootError, r"not finite"),
     "captured": (lambda: grad(lambda a: anp.sum(root(lambda u, th: a * u - 1)))(2.0), TypeError,
-                 "u and theta are plain numbers: it captures one. Pass what you differentiate in `theta`"),
+                 "its arguments are plain numbers: it captures one. Pass what you differentiate in `theta`"),
     "captured too": (lambda: grad(lambda a: anp.sum(root(lambda u, th: a * th * u - 1, theta=a)))(2.0),
                      TypeError, "it captures one"),
     "in place": (lambda: root(written), ValueError, "read-only"),

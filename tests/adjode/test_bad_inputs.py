@@ -68,6 +68,8 @@ BAD = {
     "store": (lambda: adjode.solve(problem(), store="all"), ValueError, "`store` must be .* got 'all'"),
     "n_steps": (lambda: adjode.solve_fixed(problem(), adjode.rk4(), 0), ValueError,
                 "`n_steps` must be a positive integer; got 0"),
+    "partner of a name": (lambda: adjode.adjoint_tableau("rk4"), TypeError, "ButcherTableau, .*; got str"),
+    "defect of a name": (lambda: adjode.symplectic_defect("rk4"), TypeError, "ButcherTableau, .*; got str"),
     "tableau": (lambda: adjode.solve_fixed(problem(), adjode.rk4, 5), TypeError,
                 r"`tableau` must be a ButcherTableau, such as rk4\(\); got function"),
     "n_steps float": (lambda: adjode.solve_fixed(problem(), adjode.rk4(), 1.5), ValueError, "got 1.5"),
