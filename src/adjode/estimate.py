@@ -27,26 +27,27 @@ def ends_of_lambda(trajectory: Trajectory, found: Gradient) -> tuple:
 
 
 def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: bool) -> float:
-    """The local errors of z, carried to the loss by lambda, over the size of z there.
+    """What the local errors of z do to the gradient, in relative error.
 
-    sum_n |lambda_{n+1}| |e_n| over sum |l_z| |z|: about the relative error of the states that the
-    loss sees, and so of its rows and of f_z on the way. It is large where the flow pulls
-    neighbours apart.
+    sum_n |lambda_{n+1}| |e_n| over sum |l_z| |z| is about the relative error of the states that the
+    loss sees, and so of its rows and of f_z on the way. Where the flow pulls neighbours apart, the
+    rows are multiplied on their way back as the errors were on their way forth: by the largest
+    |lambda| |z| over the same sum, if that is more than one.
     """
     (after, before), zs = ends_of_lambda(trajectory, found), trajectory.zs
     zs = np.abs(zs.reshape(len(zs), -1)) + atol / rtol
-    seen = before - after
+    seen, worth = before - after, np.sum(np.abs(before) * zs, axis=1)
     seen[-1] = before[-1]
     scale = np.sum(np.abs(seen) * zs)
     if trajectory.running is not None:
-        scale = max(scale, np.median(np.sum(np.abs(before) * zs, axis=1)))
+        scale = max(scale, np.median(worth))
     if not discrete:  # lambda and the z between have errors too: what the step control allows
         steps = trajectory.stats.steps / max(len(zs) - 1, 1)
         errors = 0.03 * steps * rtol * zs[1:]
     else:
         errors = embedded(trajectory.tableau, np.diff(trajectory.ts), trajectory.stages)
     total = np.sum(np.abs(before[1:]) * errors)
-    return float(total / scale) if scale > 0 else 0.0
+    return float(total / scale * max(1.0, np.max(worth) / scale)) if scale > 0 else 0.0
 
 
 def embedded(tableau, h, k) -> np.ndarray:
