@@ -32,8 +32,8 @@ class Gradient:
     `eq-gradient-z0`: dL/dz0 = lambda(t0). With H = lambda f + g, dL/dt0 = -H(t0) for z0 held fixed,
     dL/dt1 = H(t1) without the observations, and dL/dti = l_z f for an observation.
 
-    Allowed is 100 rtol |g*| + 100 atol s, all derivatives together, each times max(|x|, 1), and s
-    the size of L_z and l_z: below 1, `error` says that the gradient is right. It is an estimate to
+    Allowed is ``100 rtol |g*| + 100 atol s``, all derivatives together, each times ``max(|x|, 1)``,
+    and s the size of L_z and l_z: below 1, `error` says that the gradient is right. It is an estimate to
     within a factor of about ten, and the front door refuses a gradient that it cannot tell right.
     """
 
