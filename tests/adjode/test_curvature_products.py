@@ -1,6 +1,7 @@
 """Hessian-vector and Gauss-Newton products against autograd through the same steps, and closed forms."""
 
 import ast
+import itertools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,7 @@ def field(name):
     if name == "number":
         return lambda t, z, theta: anp.sin(theta[0] * z * t) + theta[1] * z, 0.7, [0.9, -0.4]
     if name == "alone":  # takes no batch
+
         def f(t, z, theta):
             assert anp.ndim(t) == 0 and anp.shape(z) == (3,)
             return anp.sin(theta[:3] * z[::-1] * t) + theta[3] * z**2
@@ -71,7 +73,7 @@ def solved(f, z0, theta, loss, scheme, t0=0.4, t1=1.9):
 def stage_values(problem, tableau, ts, z, theta):
     """(t, Z_i, h b_i) of all stages of explicit steps on a grid, and the states at its nodes."""
     stages, nodes = [], [z]
-    for t, t_next in zip(ts[:-1], ts[1:], strict=True):
+    for t, t_next in itertools.pairwise(ts):
         h, ks = t_next - t, []
         for a, b, c in zip(tableau.a, tableau.b, tableau.c, strict=True):
             inner = z + h * sum(x * k for x, k in zip(a, ks, strict=False))
@@ -149,7 +151,7 @@ def test_products_are_those_of_the_matrices_through_the_same_steps(name, kind):
 
 @pytest.mark.parametrize("scheme", ["euler", "midpoint", "kutta3", "dopri5", "dop853"])
 def test_hessian_products_hold_for_every_explicit_scheme(scheme):
-    loss = loss_of("all")
+    loss = loss_of("observations")
     problem, trajectory = solved(*field("dict"), loss, scheme)
     whole, _, vector, unflatten = oracle(problem, loss, trajectory)
     w = np.random.default_rng(1).normal(size=len(vector))
@@ -220,7 +222,9 @@ def _again(f, z0, theta, loss):
 
 
 def running_example(rtol=1e-12):
-    problem = adjode.InitialValueProblem(lambda t, z, theta: theta * t * z, [1.0], 1.0, 2.0, 2 / 3 * np.log(2))
+    problem = adjode.InitialValueProblem(
+        lambda t, z, theta: theta * t * z, [1.0], 1.0, 2.0, 2 / 3 * np.log(2)
+    )
     loss = adjode.Loss(terminal=lambda z, theta: 0.5 * (z[0] - 3.0) ** 2)
     return problem, loss, adjode.solve(problem, rtol=rtol, atol=rtol)
 
@@ -255,7 +259,9 @@ def test_the_slides_example_is_half_and_a_linear_loss_has_no_gauss_newton_part()
     assert curvature.hessian_vector_product(problem, linear, trajectory, 1.0).theta > 1.0
 
 
-@pytest.mark.parametrize("name, equal", [("affine", True), ("bilinear", False), ("fit", True), ("miss", False)])
+@pytest.mark.parametrize(
+    "name, equal", [("affine", True), ("bilinear", False), ("fit", True), ("miss", False)]
+)
 def test_when_gauss_newton_is_the_hessian(name, equal):
     """Affine jointly in z and theta, or L_z = 0 at the end; linear in z alone is not enough."""
     a, b = np.array([[-0.3, 1.1], [-0.6, 0.2]]), np.array([[0.4, -0.2], [0.9, 0.5]])
@@ -266,7 +272,9 @@ def test_when_gauss_newton_is_the_hessian(name, equal):
     problem = replace(problem, theta=np.array(problem.theta))
     trajectory = adjode.solve_fixed(problem, adjode.rk4(), 10)
     target = trajectory.zs[-1] + (0.0 if name == "fit" else 0.8)
-    loss = adjode.Loss(terminal=lambda z, theta: anp.sum((z - target) ** 2) + 0.1 * anp.sum((z - target) ** 4))
+    loss = adjode.Loss(
+        terminal=lambda z, theta: anp.sum((z - target) ** 2) + 0.1 * anp.sum((z - target) ** 4)
+    )
     w = np.array([1.0, -0.6, 0.4, 0.8])
     whole = curvature.hessian_vector_product(problem, loss, trajectory, w).theta
     part = curvature.gauss_newton_product(problem, loss, trajectory, w).theta
@@ -325,7 +333,9 @@ def test_a_function_without_a_forward_rule_is_pushed_by_two_pullbacks():
     problem = adjode.InitialValueProblem(f, [0.4, 0.1], 0.3, 1.0, np.array([0.5, 0.8]))
     loss = adjode.Loss(terminal=lambda z, theta: anp.sum(gammaln(2.0 + z**2)))
     trajectory = adjode.solve_fixed(problem, adjode.rk4(), 3)
-    end = lambda theta: anp.sum(gammaln(2.0 + adjode.rk_steps(adjode.rk4(), f, trajectory.ts, problem.z0, theta)[-1] ** 2))
+    end = lambda theta: anp.sum(
+        gammaln(2.0 + adjode.rk_steps(adjode.rk4(), f, trajectory.ts, problem.z0, theta)[-1] ** 2)
+    )
     w = np.array([1.0, -0.3])
     found = curvature.hessian_vector_product(problem, loss, trajectory, w).theta
     np.testing.assert_allclose(found, jacobian(grad(end))(problem.theta) @ w, rtol=1e-10)

@@ -20,10 +20,14 @@ def given(kind):
     seen = adjode.Observations([0.7, 1.2], lambda i, z: (z[i] - 0.3) ** 2 + z[2])
     return {
         "one": (problem, adjode.Loss(terminal=lambda z, theta: (z[0] - 2 * z[1] + z[2]) ** 4), [1]),
-        "saddle": (problem, adjode.Loss(terminal=lambda z, theta: z[0] * z[1] - 0.3 * z[2] ** 2), [-1, -1, 1]),
+        "saddle": (
+            problem,
+            adjode.Loss(terminal=lambda z, theta: z[0] * z[1] - 0.3 * z[2] ** 2),
+            [-1, -1, 1],
+        ),
         "cup": (problem, adjode.Loss(terminal=lambda z, theta: anp.sum(z**2) + theta["b"][0]), [1, 1, 1]),
         "observed": (problem, adjode.Loss(observations=seen), [1, 1]),
-        "all": (problem, adjode.Loss(terminal=lambda z, theta: -z[0] ** 2, observations=seen), [-1, 1, 1]),
+        "all": (problem, adjode.Loss(terminal=lambda z, theta: -(z[0] ** 2), observations=seen), [-1, 1, 1]),
         "flat": (problem, adjode.Loss(terminal=lambda z, theta: z[0] + z[1]), []),
     }[kind]
 
