@@ -412,6 +412,13 @@ def test_the_core_does_not_know_of_curvature():
                 assert name.partition(".")[0] in known, f"{path.name} imports {name}"
 
 
+def test_every_public_name_is_described_in_the_book():
+    text = (Path(__file__).resolve().parents[2] / "book" / "appendix" / "api.md").read_text(encoding="utf-8")
+    part = text.partition("currentmodule:: adjode.curvature")[2]
+    for name in curvature.__all__:
+        assert f":: {name}\n" in part, name
+
+
 def test_every_public_name_says_what_it_is():
     assert sorted(curvature.__all__) == curvature.__all__
     for name in curvature.__all__:
