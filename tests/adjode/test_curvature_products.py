@@ -279,7 +279,7 @@ def test_when_gauss_newton_is_the_hessian(name, equal):
     whole = curvature.hessian_vector_product(problem, loss, trajectory, w).theta
     part = curvature.gauss_newton_product(problem, loss, trajectory, w).theta
     gap = np.max(np.abs(whole - part)) / np.max(np.abs(whole))
-    assert gap < ROUNDING if equal else gap > 0.1
+    assert gap < ROUNDING if name in ("affine", "fit") else gap > 0.1
 
 
 def test_the_tangent_can_be_solved_and_differentiated_like_any_problem():
@@ -389,6 +389,32 @@ def test_other_wrong_inputs_are_refused():
         product(problem, loss_of("all"), trajectory, theta)
     with pytest.raises(ValueError, match="observation time"):
         product(problem, loss_of("observations"), trajectory, theta)
+
+
+def test_a_field_or_a_loss_that_cannot_be_traced_is_refused():
+    """Boxes in a plain array are lost: a derivative of zero would be wrong in silence."""
+    plain = lambda t, z, theta: np.array([z[1] * theta, -z[0]])
+    with pytest.raises(TypeError, match=r"autograd\.numpy"):
+        curvature.pushforward(lambda z: plain(0.0, z, 1.0), [np.ones(2)], [np.ones(2)])
+    problem = adjode.InitialValueProblem(plain, [1.0, 0.5], 0.3, 1.0, 0.7)
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z**2))
+    with pytest.raises(TypeError) as caught:
+        curvature.hessian_vector_product(problem, loss, adjode.solve(problem), 1.0)
+    assert "autograd" in str(caught.value) + "".join(getattr(caught.value, "__notes__", []))
+
+
+@pytest.mark.parametrize("name", ["dict", "mixed rows", "number"])
+@pytest.mark.parametrize("scheme", ["rk4", "implicit_midpoint"])
+def test_the_path_of_the_tangent_is_a_trajectory_like_any_other(name, scheme):
+    """Its fs are the rates at its nodes, and its stages lead from node to node."""
+    problem, trajectory = solved(*field(name), loss_of("terminal"), scheme)
+    tangent = curvature.tangent_problem(problem, problem.theta, z0=0.3 + 0.0 * problem.z0)
+    path = curvature.tangent_trajectory(problem, trajectory, tangent)
+    np.testing.assert_array_equal(path.zs[0], tangent.z0)
+    for n, (t, z) in enumerate(zip(path.ts, path.zs, strict=True)):
+        np.testing.assert_allclose(path.fs[n], tangent.f(t, z, tangent.theta), rtol=1e-10, atol=1e-12)
+    steps = np.diff(path.ts)[:, None] * (path.tableau.b @ path.stages)
+    np.testing.assert_allclose(np.diff(path.zs.reshape(len(path.ts), -1), axis=0), steps, atol=1e-13)
 
 
 def test_the_order_of_the_keys_of_a_direction_does_not_matter():

@@ -31,12 +31,13 @@ def hessian_vector_product(problem: InitialValueProblem, loss: Loss, trajectory:
     """H w, the derivative of the gradient of L along w, of the numbers that the solver computed.
 
     Exact as `adjoint_discrete` is: it differentiates the steps of the trajectory, their sizes
-    frozen. It costs a small multiple of a gradient, and as much memory as twice the state needs.
+    frozen. It costs a small multiple of a gradient, and twice the memory of the stored stages.
 
     Parameters
     ----------
     problem, loss
-        f and all parts of the loss are differentiated twice.
+        f and all parts of the loss are differentiated twice; of `Observations`, ``fun`` and never
+        ``grad``.
     trajectory : Trajectory
         From `solve` or `solve_fixed`, as for `adjoint_discrete`.
     w : of the structure of theta

@@ -39,10 +39,15 @@ def forward_mode(fun: Callable, args: list, directions: list) -> tuple:
         with trace_stack.new_trace() as level:
             roots = [JVPNode.new_root(d) for d in directions]
             out = fun(*(new_box(x, level, root) for x, root in zip(args, roots, strict=True)))
+    except (TypeError, ValueError) as error:
+        error.add_note("(traced by autograd: use autograd.numpy, and no in-place writes)")
+        raise
     finally:
         trace_stack.top = top  # which autograd leaves one too high after an exception
     if isbox(out) and out._trace == level:
         return out._value, out._node.g
+    if isinstance(out, np.ndarray) and out.dtype == object:  # boxes in a plain array: lost
+        raise TypeError("the result could not be traced: use autograd.numpy in place of numpy")
     return out, vspace(out).zeros()
 
 
