@@ -417,6 +417,22 @@ def test_the_path_of_the_tangent_is_a_trajectory_like_any_other(name, scheme):
     np.testing.assert_allclose(np.diff(path.zs.reshape(len(path.ts), -1), axis=0), steps, atol=1e-13)
 
 
+def test_a_field_that_answers_batches_otherwise_is_asked_one_by_one():
+    """It takes the batch on which the layout is tried, and spoils those with earlier times."""
+    polite = lambda t, z, theta: anp.tanh(theta[0] * z * t) + theta[1] * z[..., ::-1]
+
+    def rude(t, z, theta):
+        early = anp.ndim(z) > 1 and np.min(t) < 0.7
+        return polite(t, z, theta) * (1.5 if early else 1.0)
+
+    loss, found = loss_of("terminal"), []
+    for f in (polite, rude):
+        problem = adjode.InitialValueProblem(f, [1.0, -0.5], 0.4, 1.9, (0.8, -0.3))
+        trajectory = adjode.solve_fixed(problem, adjode.rk4(), 5)
+        found.append(curvature.hessian_vector_product(problem, loss, trajectory, (1.0, 0.4)).theta)
+    np.testing.assert_allclose(found[1], found[0], rtol=ROUNDING)
+
+
 def test_the_order_of_the_keys_of_a_direction_does_not_matter():
     loss = loss_of("terminal")
     problem, trajectory = solved(*field("dict"), loss, "heun")
