@@ -20,7 +20,7 @@ from adjode.vjp import pullback
 
 
 def pushforward(fun: Callable, args: list, directions: list) -> tuple:
-    """fun(*args), and its derivative along the directions: a Jacobian-vector product, `eq-jvp`.
+    """``fun(*args)`` and its derivative along the directions: a Jacobian-vector product, `eq-jvp`.
 
     In autograd's forward mode; where a function in `fun` has no rule for that, by two pullbacks:
     u J is linear in u, and the derivative of ``(u J) d`` in u is ``J d``. Both may be traced again.
