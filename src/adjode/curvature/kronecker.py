@@ -90,9 +90,10 @@ def layer_rows(f: Callable, t: float, z: np.ndarray, theta: Any, q: np.ndarray) 
 
 
 def is_product(node, places: dict) -> bool:
-    """Is it ``anp.dot(a, w)`` with a leaf w?"""
-    return node.call[0] in (anp.dot, anp.matmul) and node.argnums[-1] == 1 and node.parents[-1] in places \
-        and node.parents[0] not in places  # fmt: skip
+    """Is it ``anp.dot(a, w)`` with a leaf w, and an a that is none?"""
+    if node.call[0] not in (anp.dot, anp.matmul) or node.argnums[-1] != 1:
+        return False
+    return [parent in places for parent in node.parents] in ([True], [False, True])
 
 
 def added(node, places: dict) -> list:
@@ -149,9 +150,11 @@ def kronecker_factors(
 
 
 def sampled(ts: np.ndarray, nodes: int) -> np.ndarray:
-    """Indices of the nodes to sample at: evenly spread, the ends among them."""
-    last = len(ts) - 1
-    return np.unique(np.round(np.linspace(0, last, min(nodes or last + 1, last + 1))).astype(int))
+    """Indices of the nodes to sample at: evenly spread, the ends among them. Where a path jumps at an
+    end, what counts is its value inside."""
+    first, last = int(np.flatnonzero(ts == ts[0])[-1]), int(np.flatnonzero(ts == ts[-1])[0])
+    points = min(nodes or len(ts), last - first + 1)
+    return np.unique(np.round(np.linspace(first, last, points))).astype(int)
 
 
 def trapezoid(ts: np.ndarray) -> np.ndarray:
