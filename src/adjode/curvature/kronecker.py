@@ -18,7 +18,7 @@ from adjode.vjp import Recorded, run_traced, vjp_of
 
 @dataclass(frozen=True)
 class Layer:
-    """``h = anp.dot(a, w) + b`` in a field: which leaves of theta are w and b."""
+    """``s = anp.dot(a, w) + b`` in a field: which leaves of theta are w and b."""
 
     weight: int  # w has shape (fan in, fan out)
     offset: int | None  # b has shape (fan out,)
@@ -38,7 +38,7 @@ class KroneckerFactors:
 
 
 def layer_rows(f: Callable, t: float, z: np.ndarray, theta: Any, q: np.ndarray) -> list:
-    """(layer, a, g) for each layer of f: its input, and the row q f_h of its output.
+    """(layer, a, g) for each layer of f: its input, and the row q f_s of its output s.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def layer_rows(f: Callable, t: float, z: np.ndarray, theta: Any, q: np.ndarray) 
     if sorted(seen) != list(range(len(args))) or sorted(uses) != sorted(seen):
         wrong = sorted(i for i in range(len(args)) if seen.count(i) != 1 or uses.count(i) != 1)
         raise ValueError(f"leaf {wrong[0] if wrong else 0} of theta is not the weight or offset of one layer "
-                         "h = anp.dot(a, w) + b of f, so it has no Kronecker factors; write f so, or keep "
+                         "s = anp.dot(a, w) + b of f, so it has no Kronecker factors; write f so, or keep "
                          "that leaf out of theta")  # fmt: skip
     rows: dict = {end: (q, False)}
     result = []
