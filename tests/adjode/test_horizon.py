@@ -1,5 +1,10 @@
 """Derivatives in the end time: closed forms, differences in T, and the model's own minimum."""
 
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -123,3 +128,25 @@ def test_bad_arguments_are_one_clear_error():
     other = adjode.InitialValueProblem(f, [0.8, -0.3], 0.2, 1.4, THETA)
     with pytest.raises(ValueError, match="the trajectory is not one of this problem"):
         horizon_derivatives(other, loss, path)
+
+
+# -- what the chapter draws ---------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[2]
+SMALL = 1e-4  # fifteen steps amplify what another library of linear algebra rounds otherwise
+
+
+@pytest.mark.parametrize("rule", ["fixed", "first order", "exact", "as released"])
+def test_the_stored_end_times_are_those_of_the_script_today(rule, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    spec = importlib.util.spec_from_file_location("horizon_bench", ROOT / "bench/horizon.py")
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    monkeypatch.delitem(sys.modules, "optimizers", raising=False)
+    kept = json.loads((ROOT / "book/data/horizon.json").read_text(encoding="utf-8"))
+    steps, seed, *row = kept["rules"][rule]["short"]
+    found = bench.train(bench.TASKS["digits"](), rule, kept["rate"], seed, steps)[2][-1]
+    np.testing.assert_allclose(found, row, rtol=SMALL)
+    assert [pair[0] for pair in kept["tuning"]] == bench.GRID
+    assert kept["rate"] == min(kept["tuning"], key=lambda pair: pair[1])[0]
+    assert [run["seed"] for run in kept["rules"][rule]["runs"]] == list(bench.SEEDS)
