@@ -87,8 +87,9 @@ def test_constant_inputs_and_rows_are_exact_for_one_row_and_for_many(nodes):
         np.testing.assert_allclose(np.kron(factors.inputs[0], factors.outputs[0]), wanted, rtol=1e-10, atol=1e-12)
 
 
-def test_factors_are_the_trapezoidal_sums_of_outer_products_means_over_the_cases():
-    f, theta, z0 = net("batch")
+@pytest.mark.parametrize("case", ["batch", "matmul, offset first, a dict"])
+def test_factors_are_the_trapezoidal_sums_of_outer_products_means_over_the_cases(case):
+    f, theta, z0 = net(case)
     problem = adjode.InitialValueProblem(f, z0, 0.2, 1.4, theta)
     path = adjode.solve_fixed(problem, adjode.rk4(), 4)
     y = np.random.default_rng(0).normal(size=(2, *z0.shape))
@@ -99,10 +100,10 @@ def test_factors_are_the_trapezoidal_sums_of_outer_products_means_over_the_cases
     for k, layer in enumerate(found.layers):
         inner, outer = 0.0, 0.0
         for n, h in enumerate(weights):
-            for case in range(4):
+            for i in range(4):
                 for r in range(2):
-                    q = rows[r].lams[n, case]
-                    one = {item[0]: item for item in layer_rows(f, 0.0, path.zs[n, case], theta, q)}[layer]
+                    q, z = rows[r].lams[n, i], path.zs[n, i]
+                    one = {item[0]: item for item in layer_rows(f, path.ts[n], z, theta, q)}[layer]
                     inner = inner + h * np.outer(one[1][0], one[1][0]) / 4 / 2
                     outer = outer + h * np.outer(one[2][0], one[2][0]) / 4
         np.testing.assert_allclose(found.inputs[k], inner, rtol=ROUNDING, atol=ROUNDING)
