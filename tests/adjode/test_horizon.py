@@ -38,8 +38,8 @@ def solved(loss, T, theta=THETA):
 
 def cost(parts, penalty, T, theta=THETA):
     loss = adjode.Loss(**parts)
-    return adjode.loss_value(*[solved(loss, T, theta)[0], loss, solved(loss, T, theta)[1]]) + \
-        (penalty(T) if penalty else 0.0)  # fmt: skip
+    problem, path = solved(loss, T, theta)
+    return adjode.loss_value(problem, loss, path) + (penalty(T) if penalty else 0.0)
 
 
 def slope(g, x, h=1e-2):
@@ -55,7 +55,8 @@ def test_the_derivatives_are_those_of_differences(parts, penalty):
     assert found.first == pytest.approx(slope(lambda T: cost(PARTS[parts], penalty, T), 1.3), rel=DIFFERENCES)
 
     def first(T, theta=THETA):
-        return horizon_derivatives(*[(p, loss, x) for p, x in [solved(loss, T, theta)]][0], penalty=penalty).first
+        problem, path = solved(loss, T, theta)
+        return horizon_derivatives(problem, loss, path, penalty=penalty).first
 
     assert found.second == pytest.approx(slope(first, 1.3), rel=DIFFERENCES)
     moved = [slope(lambda x, e=e: first(1.3, THETA + x * e), 0.0) for e in np.eye(2)]
@@ -69,8 +70,12 @@ def test_the_running_example_by_hand():
     found = horizon_derivatives(problem, loss, adjode.solve(problem, **TIGHT))
     rate = 4 * k  # z' at 2
     assert found.first == pytest.approx(-rate, rel=CLOSED)
-    assert found.second == pytest.approx(rate**2 - (2 * k + 8 * k**2), rel=CLOSED)  # z'' = theta z (1 + theta t^2)
-    assert found.mixed == pytest.approx(12 * k - (4 + 12 * k / 2), rel=1e-8)  # z_theta = 3, (z')_theta = 4 + 6 theta
+    assert found.second == pytest.approx(
+        rate**2 - (2 * k + 8 * k**2), rel=CLOSED
+    )  # z'' = theta z (1 + theta t^2)
+    assert found.mixed == pytest.approx(
+        12 * k - (4 + 12 * k / 2), rel=1e-8
+    )  # z_theta = 3, (z')_theta = 4 + 6 theta
 
 
 def test_a_batch_and_a_nest_of_parameters():
@@ -84,7 +89,9 @@ def test_a_batch_and_a_nest_of_parameters():
         return problem, loss, adjode.solve(problem, **TIGHT)
 
     found = horizon_derivatives(*at(0.9))
-    assert found.second == pytest.approx(slope(lambda T: horizon_derivatives(*at(T)).first, 0.9), rel=DIFFERENCES)
+    assert found.second == pytest.approx(
+        slope(lambda T: horizon_derivatives(*at(T)).first, 0.9), rel=DIFFERENCES
+    )
     direction = np.random.default_rng(1).normal(size=vector.size)
     along = slope(lambda x: horizon_derivatives(*at(0.9, vector + x * direction)).first, 0.0)
     assert adjode.flatten(found.mixed)[0] @ direction == pytest.approx(along, rel=DIFFERENCES)

@@ -1,6 +1,7 @@
 """Kronecker factors: explicit Kronecker products, autograd through the same steps, closed forms."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import autograd.numpy as anp
 import numpy as np
@@ -48,7 +49,7 @@ def test_inputs_and_rows_multiply_to_the_vector_jacobian_product(case):
     f, theta, z = net(case)
     q = np.random.default_rng(5).normal(size=z.shape)
     vector, unflatten = adjode.flatten(theta)
-    value, back = adjode.pullback(lambda v: f(0.7, z, unflatten(v)), vector)
+    _, back = adjode.pullback(lambda v: f(0.7, z, unflatten(v)), vector)
     wanted, found = adjode.flatten(unflatten(back(q)[0]))[0], []
     for layer, a, g in layer_rows(f, 0.7, z, theta, q):
         product = a.T @ g
@@ -65,13 +66,21 @@ def test_the_row_of_one_case_is_a_kronecker_product():
         np.testing.assert_allclose(np.kron(a[0], g[0]), (a.T @ g).ravel(), rtol=ROUNDING)
 
 
+def path_of(problem, path, row):
+    """q from this row at t1."""
+    return adjode.adjoint_discrete(problem, adjode.Loss(terminal=lambda z, w: anp.sum(row * z)), path).path
+
+
 def constant(y, t0=0.3, t1=1.5):
     """A field whose layer sees the same input at all times, and whose q does not change."""
-    c, w, z0 = np.array([0.5, -1.0]), np.array([[0.2, 1.0, 0.4], [-0.7, 0.1, 0.3]]), np.array([1.0, 0.2, -0.5])
+    c, w, z0 = (
+        np.array([0.5, -1.0]),
+        np.array([[0.2, 1.0, 0.4], [-0.7, 0.1, 0.3]]),
+        np.array([1.0, 0.2, -0.5]),
+    )
     problem = adjode.InitialValueProblem(lambda t, z, w: anp.dot(c, w) + 0 * z, z0, t0, t1, w)
     path = adjode.solve_fixed(problem, adjode.rk4(), 6)
-    rows = [adjode.adjoint_discrete(problem, adjode.Loss(terminal=lambda z, w, r=r: anp.sum(r * z)), path).path
-            for r in y]  # fmt: skip
+    rows = [path_of(problem, path, r) for r in y]
     return problem, path, rows
 
 
@@ -84,7 +93,9 @@ def test_constant_inputs_and_rows_are_exact_for_one_row_and_for_many(nodes):
     for n in (1, 2):
         factors = kronecker_factors(problem, path, rows[:n], nodes=nodes)
         wanted = z_w.T @ sum(np.outer(r, r) for r in y[:n]) @ z_w
-        np.testing.assert_allclose(np.kron(factors.inputs[0], factors.outputs[0]), wanted, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(
+            np.kron(factors.inputs[0], factors.outputs[0]), wanted, rtol=1e-10, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("case", ["batch", "matmul, offset first, a dict"])
@@ -93,8 +104,7 @@ def test_factors_are_the_trapezoidal_sums_of_outer_products_means_over_the_cases
     problem = adjode.InitialValueProblem(f, z0, 0.2, 1.4, theta)
     path = adjode.solve_fixed(problem, adjode.rk4(), 4)
     y = np.random.default_rng(0).normal(size=(2, *z0.shape))
-    rows = [adjode.adjoint_discrete(problem, adjode.Loss(terminal=lambda z, w, r=r: anp.sum(r * z)), path).path
-            for r in y]  # fmt: skip
+    rows = [path_of(problem, path, r) for r in y]
     found = kronecker_factors(problem, path, rows)
     weights = 0.3 * np.array([0.5, 1, 1, 1, 0.5])
     for k, layer in enumerate(found.layers):
@@ -121,13 +131,13 @@ def test_jumps_and_time_that_runs_backwards_do_not_confuse_the_nodes():
     one_at_a_time = 0.0
     for i, weight in enumerate(trapezoid(row.ts)):
         n = int(np.argmin(np.abs(path.ts - row.ts[i])))
-        _, a, g = layer_rows(f, row.ts[i], path.zs[n], theta, row.lams[i])[0]
+        g = layer_rows(f, row.ts[i], path.zs[n], theta, row.lams[i])[0][-1]
         one_at_a_time = one_at_a_time + weight * g.T @ g / 4
     np.testing.assert_allclose(found.outputs[0], one_at_a_time, rtol=ROUNDING)
     assert len(row.ts) == len(path.ts) + 2  # two rows at the time of a jump; after the last they are 0
     ends = kronecker_factors(problem, path, [row], nodes=2).outputs[0]
-    first, last = ([g for _, _, g in layer_rows(f, row.ts[i], path.zs[n], theta, row.lams[i])][0]
-                   for i, n in ((0, 0), (-2, -1)))  # fmt: skip
+    signals = lambda i, n: layer_rows(f, row.ts[i], path.zs[n], theta, row.lams[i])[0][-1]
+    first, last = signals(0, 0), signals(-2, -1)
     np.testing.assert_allclose(ends, (first.T @ first + last.T @ last) / 2 / 4, rtol=ROUNDING)
 
 
@@ -137,7 +147,7 @@ def test_sampling_at_fewer_nodes_has_the_order_of_the_trapezoidal_rule():
     path = adjode.solve_fixed(problem, adjode.rk4(), 64)
     row = adjode.adjoint_discrete(problem, adjode.Loss(terminal=lambda z, w: anp.sum(z**2)), path).path
     parts = [kronecker_factors(problem, path, [row], nodes=n).outputs[0] for n in (5, 9, 17, 33, 65)]
-    gaps = [np.max(np.abs(b - a)) for a, b in zip(parts, parts[1:], strict=False)]
+    gaps = [np.max(np.abs(b - a)) for a, b in pairwise(parts)]
     assert np.log2(gaps[-2] / gaps[-1]) == pytest.approx(2, abs=0.1)
 
 
@@ -153,7 +163,9 @@ def test_the_solve_is_that_of_the_explicit_matrix(damping, offset):
     rng = np.random.default_rng(11)
     square = lambda n: (lambda m: m @ m.T + 0.1 * np.eye(n))(rng.normal(size=(n, n)))
     a, b = square(4), square(3)
-    rows = [rng.normal(size=(4 if offset is None else 3, 3))] + ([] if offset is None else [rng.normal(size=3)])
+    rows = [rng.normal(size=(4 if offset is None else 3, 3))] + (
+        [] if offset is None else [rng.normal(size=3)]
+    )
     factors = KroneckerFactors((Layer(0, offset),), (a,), (b,))
     vector, unflatten = adjode.flatten(rows)
     dense = np.linalg.solve(np.kron(a, b) + damping * np.eye(12), vector)
@@ -175,8 +187,18 @@ WRONG_FIELDS = {
     "a weight used twice": (lambda t, z, p: anp.dot(anp.dot(z, p[0]), p[0]) + p[1], 0),
     "a weight on the left": (lambda t, z, p: anp.dot(p[0], z) + p[1], 0),
     "an offset used twice": (lambda t, z, p: anp.dot(z, p[0]) + p[1] + p[1] * z, 1),
+    "a product used without its offset too": (
+        lambda t, z, p: (lambda s: s * (s + p[1]))(anp.dot(z, p[0])),
+        0,
+    ),
     "an offset that nothing uses": (lambda t, z, p: anp.dot(z, p[0]), 1),
 }
+
+
+def test_an_offset_for_each_case_is_none_of_a_layer():
+    field = lambda t, z, p: anp.dot(z, p[0]) + p[1]
+    with pytest.raises(ValueError, match="leaf 0 of theta is not the weight or offset of one layer"):
+        layer_rows(field, 0.0, np.ones((2, 3)), [EYE, np.ones((2, 3))], np.ones((2, 3)))
 
 
 @pytest.mark.parametrize("name", WRONG_FIELDS)
@@ -193,7 +215,9 @@ def test_bad_arguments_are_one_clear_error():
             kronecker_factors(problem, path, paths, nodes=nodes)
     factors = kronecker_factors(problem, path, rows)
     for damping in (0.0, -1.0, np.nan):
-        with pytest.raises(ValueError, match="singular and damping is .*give a damping > 0"):
+        with pytest.raises(ValueError, match=r"singular and damping is .*give a damping > 0"):
             kronecker_solve(factors, problem.theta, damping)
-    with pytest.raises(ValueError, match=r"a layer of theta_bar has shape \(3, 2\); the factors have \(2, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"a layer of theta_bar has shape \(3, 2\); the factors have \(2, 3\)"
+    ):
         kronecker_solve(factors, problem.theta.T, 0.1)

@@ -62,31 +62,43 @@ def layer_rows(f: Callable, t: float, z: np.ndarray, theta: Any, q: np.ndarray) 
     args = leaves(theta)
     fun = lambda z, *new: f(t, z, rebuild(theta, new))
     roots, _, end = run_traced(Recorded, fun, (z, *args))
-    places, nodes = {root: i for i, root in enumerate(roots[1:])}, list(toposort(end)) if end else []
-    plain = [node for node in nodes if node.call]
-    products = {node: places[node.parents[-1]] for node in plain if is_product(node, places)}
-    offsets = {node.parents[i]: places[node.parents[1 - i]] for node in plain for i in added(node, places)}
-    found = [Layer(w, offsets.get(node)) for node, w in products.items()]
-    seen = [leaf for one in found for leaf in (one.weight, one.offset) if leaf is not None]
-    uses = [places[parent] for node in plain for parent in node.parents if parent in places]
-    if sorted(seen) != list(range(len(args))) or sorted(uses) != sorted(seen):
-        wrong = sorted(i for i in range(len(args)) if seen.count(i) != 1 or uses.count(i) != 1)
-        raise ValueError(f"leaf {wrong[0] if wrong else 0} of theta is not the weight or offset of one layer "
-                         "s = anp.dot(a, w) + b of f, so it has no Kronecker factors; write f so, or keep "
-                         "that leaf out of theta")  # fmt: skip
+    plain = [node for node in toposort(end) if node.call] if end else []
+    layers = layers_of(plain, {root: i for i, root in enumerate(roots[1:])}, args)
     rows: dict = {end: (q, False)}
     result = []
     for node in plain:
         row = rows.pop(node)[0]
-        if node in products:
-            one = Layer(products[node], offsets.get(node))
-            result.append((one, *table(node.call[2][0], row, one.offset is not None)))
+        if node in layers:
+            result.append((layers[node], *table(node.call[2][0], row, layers[node].offset is not None)))
         pairs = [(i, p) for i, p in zip(node.argnums, node.parents, strict=True) if p.call]
         if pairs:
             argnums, parents = zip(*pairs, strict=True)
             for parent, part in zip(parents, vjp_of(argnums, *node.call)(row), strict=True):
                 rows[parent] = add_outgrads(rows.get(parent), part)
     return sorted(result, key=lambda item: item[0].weight)
+
+
+def layers_of(nodes: list, places: dict, args: list) -> dict:
+    """{node: Layer} for the products of a trace; `places` says which leaf a root is. Raises as
+    `layer_rows` does."""
+    products = {node: places[node.parents[-1]] for node in nodes if is_product(node, places)}
+    offsets = {node.parents[i]: places[node.parents[1 - i]] for node in nodes for i in added(node, places)}
+    layers = {node: Layer(leaf, offsets.get(node)) for node, leaf in products.items()}
+    used = [parent for node in nodes for parent in node.parents]
+    good = set()
+    for node, one in layers.items():
+        fan_out = np.shape(args[one.weight])[-1:]
+        if one.offset is None:
+            good |= {one.weight}
+        elif used.count(node) == 1 and np.shape(args[one.offset]) == fan_out:
+            good |= {one.weight, one.offset}
+    leaf_uses = [places[parent] for parent in used if parent in places]
+    wrong = [i for i in range(len(args)) if i not in good or leaf_uses.count(i) != 1]
+    if wrong:
+        raise ValueError(f"leaf {wrong[0]} of theta is not the weight or offset of one layer "
+                         "s = anp.dot(a, w) + b of f, so it has no Kronecker factors; write f so, or keep "
+                         "that leaf out of theta")  # fmt: skip
+    return layers
 
 
 def is_product(node, places: dict) -> bool:
