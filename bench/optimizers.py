@@ -209,7 +209,7 @@ def cnf():
         return adjode.loss_value(problem, here, path)
 
     return Task("cnf", f, start, train, test, loss, rows, held_out, batch=64, t1=1.0, steps=8,
-                seconds=3.5)  # fmt: skip
+                seconds=2.5)  # fmt: skip
 
 
 TASKS = {"digits": digits, "lynx": lynx, "cnf": cnf}
