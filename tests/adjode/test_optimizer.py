@@ -124,6 +124,7 @@ def script(name):
 SMALL = 1e-4  # a few steps amplify what another library of linear algebra rounds otherwise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "lynx", "cnf"])
 def test_the_stored_runs_begin_as_the_script_does_today(name):
     bench, record = script("optimizers"), stored("optimizers")["tasks"][name]
