@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import adjode
+from adjode import curvature
 
 # Each may import those before it.
 ORDER = [
@@ -13,9 +14,15 @@ ORDER = [
     *("loss", "discrete", "batched", "fast", "continuous", "checkpoint", "partner", "estimate"),
     *("guards", "gradient", "retrace", "primitive", "fields", "verify", "duality", "invariant"),
     *("linear", "newton", "algebraic"),
+    *("curvature.tangent", "curvature.follow", "curvature.products", "curvature.low_rank"),
+    *("curvature.kronecker", "curvature.optimizer", "curvature.horizon"),
 ]
 OUTSIDE = {"numpy", "scipy", "autograd"}
 FOLDER = Path(adjode.__file__).parent
+
+
+def path_of(name):
+    return FOLDER / f"{name.replace('.', '/')}.py"
 
 
 def imports(path):
@@ -29,15 +36,15 @@ def imports(path):
 
 def test_imports_never_go_back():
     for name in ORDER:
-        for target in imports(FOLDER / f"{name}.py"):
+        for target in imports(path_of(name)):
             top, _, module = target.partition(".")
             if top == "adjode":
                 assert ORDER.index(module) < ORDER.index(name), f"{name} imports {module}"
 
 
 def test_nothing_but_numpy_scipy_and_autograd_from_outside():
-    for name in [*ORDER, "__init__"]:
-        for target in imports(FOLDER / f"{name}.py"):
+    for name in [*ORDER, "__init__", "curvature.__init__"]:
+        for target in imports(path_of(name)):
             top = target.partition(".")[0]
             assert top in OUTSIDE | {"adjode"} | sys.stdlib_module_names, f"{name} imports {top}"
 
@@ -48,7 +55,13 @@ def test_importing_adjode_does_not_import_sympy():
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": path}, timeout=60)
 
 
+def test_no_module_is_forgotten():
+    found = {str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.py")}
+    assert {name.replace("/", ".") for name in found if "__init__" not in name} == set(ORDER)
+
+
 def test_every_public_name_exists_and_says_what_it_is():
-    assert sorted(adjode.__all__) == adjode.__all__
-    for name in adjode.__all__:
-        assert getattr(adjode, name).__doc__, name
+    for module in (adjode, curvature):
+        assert sorted(module.__all__) == module.__all__
+        for name in module.__all__:
+            assert getattr(module, name).__doc__, name
