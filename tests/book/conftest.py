@@ -22,18 +22,6 @@ FLAGS = [
     "--disable-dev-shm-usage",
 ]
 
-# When MathJax has typeset the page (at once where there is no mathematics).
-TYPESET = """async () => {
-  if (!document.querySelector('.math')) return true;
-  const until = Date.now() + 30000;
-  while (!(window.MathJax && MathJax.startup && MathJax.startup.promise)) {
-    if (Date.now() > until) return false;
-    await new Promise(next => setTimeout(next, 20));
-  }
-  await MathJax.startup.promise;
-  return true;
-}"""
-
 # What is measured at each width.
 MEASURE = """() => {
   const column = document.querySelector('article, main').getBoundingClientRect();
@@ -45,23 +33,20 @@ MEASURE = """() => {
       if (/auto|scroll/.test(getComputedStyle(box).overflowX)) return true;
     return false;
   };
-  const items = window.MathJax && MathJax.startup.document ? [...MathJax.startup.document.math] : [];
-  const tex = node => (items.find(item => item.typesetRoot.contains(node)) || {math: ''}).math.trim();
+  const tex = formula => formula.dataset.tex.slice(0, 60);
+  const reach = formula => Math.max(...[...formula.children].map(c => c.getBoundingClientRect().right));
   for (const box of document.querySelectorAll('div.math')) {
     const own = box.getBoundingClientRect();
     if (!own.width) continue;  // folded
-    const formula = box.querySelector('mjx-math');
-    const container = box.querySelector('mjx-container');
-    if (!formula) continue;
+    const formula = box.querySelector('math'), place = formula.parentElement;
     const over = Math.max(
-      formula.getBoundingClientRect().width - container.getBoundingClientRect().width,
-      container.scrollWidth - container.clientWidth,
+      reach(formula) - place.getBoundingClientRect().right, place.scrollWidth - place.clientWidth,
       own.right - column.right, column.left - own.left);
-    if (over > 1) wide.push(`${box.id || tex(formula).slice(0, 60)}: ${over.toFixed(0)} px too wide`);
+    if (over > 1) wide.push(`${box.id || tex(formula)}: ${over.toFixed(0)} px too wide`);
   }
-  for (const formula of document.querySelectorAll('span.math mjx-math'))
-    if (formula.getBoundingClientRect().right > column.right + 1 && !scrolls(formula))
-      wide.push(`in a sentence: ${tex(formula).slice(0, 60)}`);
+  for (const formula of document.querySelectorAll('span.math math'))
+    if (reach(formula) > column.right + 1 && !scrolls(formula))
+      wide.push(`in a sentence: ${tex(formula)}`);
   // Text and pictures that end outside the window, and that nobody can scroll to.
   const cut = [];
   for (const element of document.querySelectorAll('main :is(a, p, li, h1, h2, h3, img, svg, button, td)')) {
@@ -101,16 +86,14 @@ UNFOLD = """() => {
 # Mathematics that was not understood, or not seen.
 RAW = r"""() => {
   const bad = [];
-  for (const node of document.querySelectorAll('mjx-merror, [data-mjx-error]'))
-    bad.push('error: ' + (node.getAttribute('data-mjx-error') || node.title || node.textContent));
-  for (const node of document.querySelectorAll('mjx-mtext[style*="red"], mjx-math [style*="color: red"]'))
-    bad.push('undefined: ' + node.textContent);
-  for (const node of document.querySelectorAll('.math:not(:has(mjx-container))'))
+  for (const node of document.querySelectorAll('merror, .math-error'))
+    bad.push('error: ' + node.textContent);
+  for (const node of document.querySelectorAll('.math:not(:has(math))'))
     bad.push('not typeset: ' + node.textContent.slice(0, 60));
   const walker = document.createTreeWalker(document.querySelector('article, main'), NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const node = walker.currentNode, parent = node.parentElement;
-    if (parent.closest('pre, code, script, style, mjx-container, textarea')) continue;
+    if (parent.closest('pre, code, script, style, math, textarea')) continue;
     const raw = node.data.match(/\$\$|\\begin|\\end|\\\(|\\\[|\\[a-z]{3,}/);
     if (raw) bad.push('raw: ' + node.data.trim().slice(0, 60));
   }
@@ -161,7 +144,6 @@ class Tab:
         self.page.on("console", self._console)
         self.page.on("response", self._response)
         self.page.goto(url, wait_until="load")
-        self.typeset = self.page.evaluate(TYPESET)
 
     def _console(self, message):
         if message.type == "error":
@@ -217,7 +199,7 @@ def visit(open_tab):
     def look(page):
         if page not in seen:
             tab = open_tab(page)
-            report = {"typeset": tab.typeset, "raw": tab.page.evaluate(RAW)}
+            report = {"raw": tab.page.evaluate(RAW)}
             report["focus"] = tab.walk(60)
             for scheme in ("light", "dark"):
                 tab.page.emulate_media(color_scheme=scheme)
