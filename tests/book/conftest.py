@@ -4,7 +4,9 @@ import functools
 import http.server
 import os
 import shutil
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -77,10 +79,21 @@ FOCUS = """() => {
   };
 }"""
 
+# What moved after the first paint.
+SHIFT = """() => new Promise(done => {
+  let total = 0;
+  new PerformanceObserver(list => {
+    for (const entry of list.getEntries()) total += entry.value;
+  }).observe({type: 'layout-shift', buffered: true});
+  setTimeout(() => done(total), 300);
+})"""
+
+AXE = """() => axe.run().then(({violations}) => violations.map(
+  v => `${v.id} (${v.nodes.length}): ${v.nodes[0].html.replace(/\\s+/g, ' ').slice(0, 100)}`))"""
+
 UNFOLD = """() => {
   for (const box of document.querySelectorAll('details')) box.open = true;
-  for (const box of document.querySelectorAll('.toggle-hidden'))
-    box.classList.remove('toggle-hidden');
+  for (const running of document.getAnimations()) running.finish();
 }"""
 
 # Mathematics that was not understood, or not seen.
@@ -135,9 +148,9 @@ def browser():
 class Tab:
     """One page in one browser tab, with the errors and requests it caused."""
 
-    def __init__(self, browser, url, **context):
+    def __init__(self, browser, url, width=1280, **context):
         self.errors, self.requests = [], []
-        self.context = browser.new_context(viewport={"width": 1280, "height": 800}, **context)
+        self.context = browser.new_context(viewport={"width": width, "height": 844}, **context)
         self.page = self.context.new_page()
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -213,3 +226,12 @@ def visit(open_tab):
         return seen[page]
 
     return look
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """The script of axe-core, which the build installed beside what typesets the formulas."""
+    path = Path(sys.prefix, "node", "node_modules", "axe-core", "axe.min.js")
+    if not path.exists():
+        pytest.skip("axe-core is not installed: `make book` does that, with a network")
+    return path.read_text(encoding="utf-8")
