@@ -10,7 +10,7 @@ PORT ?= 8000
 bin := .venv/bin
 python := $(bin)/python
 
-.PHONY: book test serve match bench mutants site-report lint clean help again
+.PHONY: book test serve match bench mutants pdf site-report links lint clean help again
 .DEFAULT_GOAL := help
 
 book: .venv/installed  ## build the book, every cell executed, into _build/html
@@ -43,6 +43,12 @@ bench: .venv/installed  ## measure gradient times beside other libraries; minute
 
 site-report: .venv/installed  ## measure every built page with Lighthouse and axe; minutes; ARGS="PAGE ..." for some
 	@$(python) tests/site/report.py $(ARGS)
+
+pdf: .venv/installed  ## print the built book into _build/the-checked-adjoint.pdf; needs a Chromium
+	@$(python) book/pdf.py
+
+links: .venv/installed  ## ask every address that the book links to whether it is there
+	@$(bin)/jupyter-book build . --builder linkcheck --path-output _build/links
 
 lint: .venv/installed  ## check the style of the code
 	@$(python) -m ruff check .

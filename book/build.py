@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 SITE = BUILD / "html"
 DOCTREES = BUILD / ".doctrees"
+
+ARCHIVE = "the-checked-adjoint.zip"
 
 # What the cells compute with: a change re-runs every cell.
 CODE = ["src", "book/data", "requirements.txt", "pyproject.toml"]
@@ -82,6 +85,16 @@ def make_wheel(folder):
         shutil.copytree(ROOT / "src", copy / "src", ignore=ignore)
         command = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, copy]
         subprocess.run([sys.executable, "-m", "pip", *command], check=True)
+
+
+def make_archive(path):
+    """Offer the whole site as one file, for reading without a network."""
+    path.unlink(missing_ok=True)
+    files = [p for p in sorted(SITE.rglob("*")) if p.is_file() and p.suffix not in {".inv", ".zip"}]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            if file.name != ".buildinfo":
+                archive.write(file, Path("the-checked-adjoint", file.relative_to(SITE)))
 
 
 def node_and_npm():
@@ -168,6 +181,7 @@ def main():
               "\nwhat there is of the pages lies in _build/failed.", file=sys.stderr)  # fmt: skip
         return 1
     shutil.copytree(BUILD / "wheels", SITE / "_static" / "wheels", dirs_exist_ok=True)
+    make_archive(SITE / ARCHIVE)
     unfinished.unlink()
     print(f"\nThe book is built ({seconds:.0f} s). Open it:"
           f"\n\n    {(SITE / 'index.html').as_uri()}"

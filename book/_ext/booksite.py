@@ -57,10 +57,10 @@ class BookBuilder(StandaloneHTMLBuilder):
 
 
 def show_repository_buttons(app, config):
-    """Offer the buttons of the repository once `_config.yml` names one."""
+    """Offer the button of the repository once `_config.yml` names one."""
     options = config.html_theme_options
     if options.get("repository_url"):
-        options["use_repository_button"] = options["use_issues_button"] = True
+        options["use_repository_button"] = True
 
 
 def require_description(app, doctree):
