@@ -132,7 +132,7 @@ class Ruler:
         return (1 if display else SCRIPT) * parts + 0.1
 
     def _msqrt(self, element, display):
-        return self._row(element, display) + 0.85
+        return self._row(element, display) + 1.35
 
     _mroot = _msqrt
 

@@ -8,6 +8,7 @@ steps back, and MathJax typesets the formulas in the page.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -35,6 +36,7 @@ SHEET = TEMML.with_name("Temml-STIX2.css")
 # A phone 390 px wide leaves 358 px for a display, 312 beside a number; book/_static/math.css sets the
 # smallest size of a display, 0.9 of 16 px.
 PHONE_EM, NUMBERED_PHONE_EM = 24.5, 21.5
+APPLY = "\u2061"  # between the name of a function and its argument
 MARGIN = 1.03  # the ruler is at most 3 % below the truth
 RELATIONS = set("=≤≥<>≈≡∼≃≠→↦⟹⟺⇒⇔∈≔≪≫")
 BINARIES = set("+−±")
@@ -88,6 +90,7 @@ class Typesetter:
     def close(self):
         if self.process:
             self.process.stdin.close()
+            self.process.stdout.close()
             self.process.wait(timeout=10)
             self.process = None
         if self.fresh:
@@ -122,11 +125,37 @@ def finish(mathml, tex, display):
         base, mark = accented
         if base.tag == "mi" and base.text in TALL and mark.get("stretchy") == "false":
             mark.set("class", f"{mark.get('class', '')} above-tall".strip())
+    for cell in math.iter("mtd"):
+        align(cell)
+    for row in math.iter():
+        space_functions(row)
     if display and len(math) == 1 and math[0].tag == "mrow" and not math[0].attrib:
         row = math[0]
         math.remove(row)
         math.extend(broken(list(row)))
     return math
+
+
+def space_functions(row):
+    """Put TeX's thin space between a factor and the name of a function, as in ``a sin x``."""
+    for before, name in itertools.pairwise(list(row)):
+        function = name.tag == "mrow" and len(name) > 1 and name[1].text == APPLY
+        spaced = before.tag in ("mo", "mspace") or (len(before) and before[-1].tag == "mspace")
+        if function and name[0].tag != "mspace" and not spaced:
+            name.insert(0, ET.Element("mspace", width="0.1667em"))
+
+
+def align(cell):
+    """Give the sign at the edge of a cell the space that TeX gives it."""
+    row = list(cell[0]) if len(cell) == 1 and cell[0].tag == "mrow" else list(cell)
+    if not row or row[0].tag != "mo":
+        return
+    sign = (row[0].text or "").strip()
+    if len(row) == 2 and sign in RELATIONS and row[1].tag == "mrow" and not len(row[1]):
+        row[1].tag = "mspace"  # `={}&`: a relation alone in its cell would touch what follows
+        row[1].set("width", "0.2778em")
+    elif sign in BINARIES and "tml-left" in cell.get("class", "") and len(row) > 1:
+        row[0].set("form", "infix")  # `&+ x`, the second line of a sum
 
 
 def broken(children):
@@ -197,6 +226,8 @@ def characters(outdir):
     for path in Path(outdir).rglob("*.html"):
         for formula in re.findall(r"(?s)<math.*?</math>", path.read_text(encoding="utf-8")):
             used.update(unescape(re.sub(r"<[^>]*>", "", formula)))
+            if "<msqrt" in formula or "<mroot" in formula:
+                used.add("√")  # an element draws it, no character
     return {c for c in used | {italic(c) for c in used} if not c.isspace()} | {" ", "\u00a0"}
 
 
