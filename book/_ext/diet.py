@@ -30,7 +30,7 @@ PER_PAGE = ("DOCUMENTATION_OPTIONS.",)
 # Left in the site by the theme, and asked for by no page.
 UNUSED = ["*.map", "*.LICENSE.txt", "*webpack-macros.html", "scripts/fontawesome.js",
           "scripts/bootstrap.js", "vendor", "locales", "images", "sphinx-thebe.*", "plus.png", "minus.png",
-          "copybutton_funcs.js"]  # fmt: skip
+          "copybutton_funcs.js", "togglebutton.*"]  # fmt: skip
 
 # Names of code that are coloured like the rest of it.
 PLAIN = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')
