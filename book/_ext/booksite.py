@@ -130,6 +130,9 @@ def prepare_page(app, pagename, templatename, context, doctree):
     context["metatags"] = re.sub(r'<meta[^>]*name="viewport"[^>]*>\s*', "", context.get("metatags") or "")
 
     context["body"] = fold(context.get("body") or "")
+    for button in context.get("header_buttons", []):
+        if button.get("icon", "").startswith("fab "):
+            button["icon"] = "fas fa-code-branch"  # the pages carry one font of icons, without brands
 
     # sphinx-thebe declares its address on every page, twice, which is an error in the browser;
     # sphinx-togglebutton folds what is folded already.
