@@ -10,7 +10,7 @@ PORT ?= 8000
 bin := .venv/bin
 python := $(bin)/python
 
-.PHONY: book test serve match bench mutants lint clean help again
+.PHONY: book test serve match bench mutants pdf site-report links lint clean help again
 .DEFAULT_GOAL := help
 
 book: .venv/installed  ## build the book, every cell executed, into _build/html
@@ -41,6 +41,15 @@ bench: .venv/installed  ## measure gradient times beside other libraries; minute
 	@if test -f .venv-bench/installed; then with=.venv-bench/bin/python; else with=$(python); fi; \
 		PYTHONPATH=src $$with bench/run.py $(ARGS)
 
+site-report: .venv/installed  ## measure every built page with Lighthouse and axe; minutes; ARGS="PAGE ..." for some
+	@$(python) tests/site/report.py $(ARGS)
+
+pdf: .venv/installed  ## print the built book into _build/the-checked-adjoint.pdf; needs a Chromium
+	@$(python) book/pdf.py
+
+links: .venv/installed  ## ask every address that the book links to whether it is there
+	@$(bin)/jupyter-book build . --builder linkcheck --path-output _build/links
+
 lint: .venv/installed  ## check the style of the code
 	@$(python) -m ruff check .
 
@@ -48,7 +57,7 @@ clean:  ## remove what was built; the environment stays
 	rm -rf _build
 
 help:  ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 # Made once, and again only when the requirements change, or when it no longer works here: its
 # Python is gone, or this folder was moved or copied, and it would import the code of the old one.

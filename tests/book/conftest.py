@@ -4,7 +4,9 @@ import functools
 import http.server
 import os
 import shutil
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -22,18 +24,6 @@ FLAGS = [
     "--disable-dev-shm-usage",
 ]
 
-# When MathJax has typeset the page (at once where there is no mathematics).
-TYPESET = """async () => {
-  if (!document.querySelector('.math')) return true;
-  const until = Date.now() + 30000;
-  while (!(window.MathJax && MathJax.startup && MathJax.startup.promise)) {
-    if (Date.now() > until) return false;
-    await new Promise(next => setTimeout(next, 20));
-  }
-  await MathJax.startup.promise;
-  return true;
-}"""
-
 # What is measured at each width.
 MEASURE = """() => {
   const column = document.querySelector('article, main').getBoundingClientRect();
@@ -45,23 +35,20 @@ MEASURE = """() => {
       if (/auto|scroll/.test(getComputedStyle(box).overflowX)) return true;
     return false;
   };
-  const items = window.MathJax && MathJax.startup.document ? [...MathJax.startup.document.math] : [];
-  const tex = node => (items.find(item => item.typesetRoot.contains(node)) || {math: ''}).math.trim();
+  const tex = formula => formula.dataset.tex.slice(0, 60);
+  const reach = formula => Math.max(...[...formula.children].map(c => c.getBoundingClientRect().right));
   for (const box of document.querySelectorAll('div.math')) {
     const own = box.getBoundingClientRect();
     if (!own.width) continue;  // folded
-    const formula = box.querySelector('mjx-math');
-    const container = box.querySelector('mjx-container');
-    if (!formula) continue;
+    const formula = box.querySelector('math'), place = formula.parentElement;
     const over = Math.max(
-      formula.getBoundingClientRect().width - container.getBoundingClientRect().width,
-      container.scrollWidth - container.clientWidth,
+      reach(formula) - place.getBoundingClientRect().right, place.scrollWidth - place.clientWidth,
       own.right - column.right, column.left - own.left);
-    if (over > 1) wide.push(`${box.id || tex(formula).slice(0, 60)}: ${over.toFixed(0)} px too wide`);
+    if (over > 1) wide.push(`${box.id || tex(formula)}: ${over.toFixed(0)} px too wide`);
   }
-  for (const formula of document.querySelectorAll('span.math mjx-math'))
-    if (formula.getBoundingClientRect().right > column.right + 1 && !scrolls(formula))
-      wide.push(`in a sentence: ${tex(formula).slice(0, 60)}`);
+  for (const formula of document.querySelectorAll('span.math math'))
+    if (reach(formula) > column.right + 1 && !scrolls(formula))
+      wide.push(`in a sentence: ${tex(formula)}`);
   // Text and pictures that end outside the window, and that nobody can scroll to.
   const cut = [];
   for (const element of document.querySelectorAll('main :is(a, p, li, h1, h2, h3, img, svg, button, td)')) {
@@ -92,25 +79,34 @@ FOCUS = """() => {
   };
 }"""
 
+# What moved after the first paint.
+SHIFT = """() => new Promise(done => {
+  let total = 0;
+  new PerformanceObserver(list => {
+    for (const entry of list.getEntries()) total += entry.value;
+  }).observe({type: 'layout-shift', buffered: true});
+  setTimeout(() => done(total), 300);
+})"""
+
+AXE = """() => axe.run().then(({violations}) => violations.map(
+  v => `${v.id} (${v.nodes.length}): ${v.nodes[0].html.replace(/\\s+/g, ' ').slice(0, 100)}`))"""
+
 UNFOLD = """() => {
   for (const box of document.querySelectorAll('details')) box.open = true;
-  for (const box of document.querySelectorAll('.toggle-hidden'))
-    box.classList.remove('toggle-hidden');
+  for (const running of document.getAnimations()) running.finish();
 }"""
 
 # Mathematics that was not understood, or not seen.
 RAW = r"""() => {
   const bad = [];
-  for (const node of document.querySelectorAll('mjx-merror, [data-mjx-error]'))
-    bad.push('error: ' + (node.getAttribute('data-mjx-error') || node.title || node.textContent));
-  for (const node of document.querySelectorAll('mjx-mtext[style*="red"], mjx-math [style*="color: red"]'))
-    bad.push('undefined: ' + node.textContent);
-  for (const node of document.querySelectorAll('.math:not(:has(mjx-container))'))
+  for (const node of document.querySelectorAll('merror, .math-error'))
+    bad.push('error: ' + node.textContent);
+  for (const node of document.querySelectorAll('.math:not(:has(math))'))
     bad.push('not typeset: ' + node.textContent.slice(0, 60));
   const walker = document.createTreeWalker(document.querySelector('article, main'), NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const node = walker.currentNode, parent = node.parentElement;
-    if (parent.closest('pre, code, script, style, mjx-container, textarea')) continue;
+    if (parent.closest('pre, code, script, style, math, textarea')) continue;
     const raw = node.data.match(/\$\$|\\begin|\\end|\\\(|\\\[|\\[a-z]{3,}/);
     if (raw) bad.push('raw: ' + node.data.trim().slice(0, 60));
   }
@@ -152,16 +148,15 @@ def browser():
 class Tab:
     """One page in one browser tab, with the errors and requests it caused."""
 
-    def __init__(self, browser, url, **context):
+    def __init__(self, browser, url, width=1280, **context):
         self.errors, self.requests = [], []
-        self.context = browser.new_context(viewport={"width": 1280, "height": 800}, **context)
+        self.context = browser.new_context(viewport={"width": width, "height": 844}, **context)
         self.page = self.context.new_page()
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self._console)
         self.page.on("response", self._response)
         self.page.goto(url, wait_until="load")
-        self.typeset = self.page.evaluate(TYPESET)
 
     def _console(self, message):
         if message.type == "error":
@@ -217,7 +212,7 @@ def visit(open_tab):
     def look(page):
         if page not in seen:
             tab = open_tab(page)
-            report = {"typeset": tab.typeset, "raw": tab.page.evaluate(RAW)}
+            report = {"raw": tab.page.evaluate(RAW)}
             report["focus"] = tab.walk(60)
             for scheme in ("light", "dark"):
                 tab.page.emulate_media(color_scheme=scheme)
@@ -231,3 +226,12 @@ def visit(open_tab):
         return seen[page]
 
     return look
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """The script of axe-core, which the build installed beside what typesets the formulas."""
+    path = Path(sys.prefix, "node", "node_modules", "axe-core", "axe.min.js")
+    if not path.exists():
+        pytest.skip("axe-core is not installed: `make book` does that, with a network")
+    return path.read_text(encoding="utf-8")

@@ -14,7 +14,6 @@ def test_no_error_in_the_console(page, visit):
 
 
 def test_all_mathematics_is_typeset(page, visit):
-    assert visit(page)["typeset"], "MathJax did not finish"
     assert visit(page)["raw"] == []
 
 
@@ -59,10 +58,9 @@ def test_the_reader_can_choose_light_or_dark(open_tab):
 
 def test_the_site_opens_from_a_file(open_tab, site, page):
     tab = open_tab((site / page).as_uri())
-    count = "() => document.querySelectorAll('.math:not(:has(mjx-container))').length"
+    count = "() => document.querySelectorAll('.math:not(:has(math))').length"
     untouched = tab.page.evaluate(count)
     tab.close()
-    assert tab.typeset
     assert untouched == 0
     assert tab.errors == []
     assert {url for url in tab.requests if not url.startswith(("file:", "data:"))} == set()

@@ -1,0 +1,31 @@
+// Copying a passage with formulas copies their TeX.
+document.addEventListener("copy", (event) => {
+  const selection = getSelection();
+  if (selection.isCollapsed) return;
+  const piece = selection.getRangeAt(0).cloneContents();
+  let formulas = [...piece.querySelectorAll("math[data-tex]")];
+  if (!formulas.length) {
+    const inside = selection.getRangeAt(0).commonAncestorContainer;
+    const math = (inside.closest ? inside : inside.parentElement).closest("math[data-tex]");
+    if (!math) return;
+    piece.replaceChildren(math.cloneNode(true));
+    formulas = [piece.firstChild];
+  }
+  for (const math of formulas) {
+    const mark = math.getAttribute("display") === "block" ? "$$" : "$";
+    math.replaceWith(mark + math.dataset.tex + mark);
+  }
+  event.clipboardData.setData("text/plain", piece.textContent);
+  event.preventDefault();
+});
+
+// A double click on a formula selects the whole of it, ready to copy.
+document.addEventListener("dblclick", (event) => {
+  const math = event.target.closest("math[data-tex]");
+  if (math) getSelection().selectAllChildren(math);
+});
+
+// On paper nothing is folded.
+addEventListener("beforeprint", () => {
+  for (const box of document.querySelectorAll("details")) box.open = true;
+});
