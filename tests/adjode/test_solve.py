@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import adjode
+from adjode.steps import Counted, adaptive_steps, bounded, error_norm, first_step, idles, stable
 
 METHODS = ["dopri5", "dop853"]
 
@@ -160,3 +161,102 @@ def test_the_first_step_suits_the_scale_of_the_problem(rate):
     trajectory = adjode.solve(problem, rtol=1e-6)
     assert trajectory.stats.rejected <= 1  # too long a first step would be rejected
     assert trajectory.ts[3] > 0.01 / rate  # a short one is soon left behind
+
+
+@pytest.mark.parametrize("rtol, atol", [(1e-3, 1e-3), (1e-8, 1e-12), (1e-12, 1e-5)])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["clocked", "backwards"])
+def test_each_step_has_an_error_below_a_tenth_of_the_tolerance_and_none_is_much_too_short(
+    zoo, name, method, rtol, atol
+):
+    case, tableau = zoo.case(name), getattr(adjode, method)()
+    span, way = case.t1 - case.t0, 20 * np.sign(case.t1 - case.t0)
+    field = Counted(lambda t, z: case.f(np.sin(t), z, case.theta))  # on and on at one pace
+    steps = list(adaptive_steps(field, case.z0, [case.t0, case.t0 + way], tableau, rtol, atol))
+    errors, ends = [], [*(step[:2] for step in steps[1:]), (case.t0 + way, None)]
+    for (t, z, h, k, tries), (t_next, z_next) in zip(steps[:-1], ends[:-1], strict=True):
+        assert h * span > 0 and t + h == pytest.approx(t_next, abs=1e-14) and tries >= 1
+        np.testing.assert_allclose(z + h * (tableau.b @ k), z_next, rtol=1e-14)
+        scale = 0.1 * (atol + rtol * np.maximum(np.abs(z), np.abs(z_next)))
+        errors.append(error_norm(tableau, k, h, scale))
+    assert max(errors) < 1 and np.median(errors) > 0.01  # 0.9^6 of it is aimed at
+    t, z, h, k, tries = steps[-1]
+    assert (t, h, tries) == (case.t0 + way, 0.0, 0)
+    np.testing.assert_allclose(k, [field(t, z)], rtol=1e-13)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("rate", [-3.0, 0.5])
+@pytest.mark.parametrize("span", [2.0, -2.0])
+def test_the_first_step_makes_the_taylor_series_fall(size, rate, span):
+    # z' = rate z: the terms are z (rate h)^n; the step is Hairer, Norsett and Wanner's, II.4
+    tableau, scale = adjode.dopri5(), np.array([1e-4 * size])
+    z = np.array([size])
+    h = first_step(lambda t, z: rate * z, 0.0, z, rate * z, span, tableau, scale)
+    h0 = 0.01 / abs(rate)
+    slope = max(1e4 * abs(rate), 1e4 * rate**2)
+    assert h == pytest.approx(np.sign(span) * min(100 * h0, (0.01 / slope) ** (1 / 5)), rel=1e-6)
+
+
+def test_the_first_step_knows_its_limits():
+    tableau, one = adjode.rk4(), np.ones(1)
+    rest = lambda t, z: 0.0 * z
+    away = first_step(rest, 0.0, one, 0 * one, -2.0, tableau, one)
+    assert away == pytest.approx(-1e-4)  # a hundred times 1e-6
+    assert first_step(rest, 0.0, one, 0 * one, 1e-7, tableau, one) == 1e-7  # no longer than the way
+    assert first_step(rest, 1e9, one, 0 * one, 1e-12, tableau, one) == 16 * np.spacing(1e9)
+    edge = lambda t, z: 0.0 * z + (np.inf if t > 0 else 1.0)  # f fails at once
+    h = first_step(edge, 0.0, one, one, 1.0, tableau, one)
+    assert 0 < h < 1 and np.isfinite(h)
+    nothing = np.zeros(0)
+    assert first_step(rest, 0.0, nothing, nothing, 1.0, tableau, nothing) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("error", [0.0, 0.5])
+@pytest.mark.parametrize("rate", [-40.0, 40.0])
+def test_a_step_is_bounded_by_the_rate_of_f_z_alone_where_it_grows_and_by_stability_where_it_decays(
+    rate, error, sign
+):
+    a = np.array([[0.0, sign * rate], [0.0, sign * rate]])  # (1, 1) has this rate
+    z, v, reach = np.array([3.0, 4.0]), np.array([0.6, 0.6]), (0.2, 1.6)
+    field = lambda t, z: a @ z
+    h, w, slow = bounded(field, 0.0, z, field(0.0, z), sign * 9.0, v, reach, 1e-6, error)
+    exact = a @ v / np.linalg.norm(v)
+    np.testing.assert_allclose(w, exact, rtol=1e-6)
+    decays = rate < 0
+    far = reach[1] if decays and error else reach[0]
+    assert h == pytest.approx(sign * far / np.linalg.norm(exact), rel=1e-6)
+    assert slow == (decays and far > 0.2)
+    short = bounded(field, 0.0, z, field(0.0, z), sign * 1e-3, v, reach, 1e-6, error)
+    assert short[0] == sign * 1e-3 and not short[2]  # no step is made longer
+
+
+def test_a_field_that_does_not_see_its_neighbours_bounds_no_step():
+    z, v = np.ones(2), np.array([1.0, 2.0])
+    for field in (lambda t, z: np.ones(2), lambda t, z: np.full(2, np.inf)):
+        h, w, slow = bounded(field, 0.0, z, np.ones(2), 0.3, v, (0.2, 1.6), 1e-6, 0.0)
+        assert h == 0.3 and w is v and not slow
+
+
+def test_a_field_idles_that_turns_little_beside_what_its_rate_could_do():
+    k = lambda turn: np.array([[2.0, 1.0], [2.0 - turn, 1.0]])
+    scale = np.full(2, 1e-3)
+    for h in (0.5, -0.5):  # a rate of 10: a decaying z would turn by 0.5 * 10 * 2, a tenth is 1
+        assert idles(h, k(0.9), scale, 10.0) and not idles(h, k(1.1), scale, 10.0)
+        assert idles(h, k(0.0019), scale, 0.0) and not idles(h, k(0.0021), scale, 0.0)  # the tolerance
+
+
+@pytest.mark.parametrize(
+    "name, limit", [("euler", 2), ("heun", 2), ("kutta3", 2.513), ("rk4", 2.785), ("dopri5", 3.31)]
+)
+def test_the_real_stability_interval_is_the_known_one(name, limit):
+    assert 0 <= stable(getattr(adjode, name)()) - limit < 0.06  # on a grid of 0.05
+
+
+def test_a_counted_field_stops_at_its_limit():
+    field = Counted(lambda t, z: 2 * z, 3, 1)
+    assert (field(0.0, 1.0), field(0.0, 2.0), field.calls, field.vjps) == (2.0, 4.0, 3, 0)
+    with pytest.raises(adjode.IntegrationError, match=r"the solve used 3 evaluations and stands at t = 0\.5"):
+        field(0.5, 1.0)
+    assert Counted(abs).calls == 0
