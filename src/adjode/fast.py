@@ -28,13 +28,13 @@ def adjoint_fast(
     traced: n for a batch of n. More covectors through the same trace evaluate nothing, and do not
     count.
     """
-    return swept(problem, loss, trajectory, rtol=rtol, atol=atol)[0]
+    return swept(problem, loss, trajectory)[0]
 
 
-def swept(problem, loss, trajectory, *, rtol=1e-6, atol=1e-8) -> tuple[Gradient, Batch | None]:
+def swept(problem, loss, trajectory) -> tuple[Gradient, Batch | None]:
     """`adjoint_fast`, and f as the batch that it used, if there is one."""
     if loss.running is not None or trajectory.stages is None or problem.z0.size == 0:
-        return adjoint_discrete(problem, loss, trajectory, rtol=rtol, atol=atol), None
+        return adjoint_discrete(problem, loss, trajectory), None
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     with np.errstate(all="ignore"):
         sweep, points = Sweep(problem, trajectory, lam, jumps), []

@@ -19,7 +19,7 @@ def pullback(fun: Callable, *args) -> tuple:
     roots, value, end = run_traced(VJPNode, fun, args)
 
     def back(v):
-        pending, rows = {end: (v, False)} if end else {}, {}
+        pending, rows = {end: (v, False)}, {}
         for node in toposort(end) if end else ():
             row = rows[node] = pending.pop(node)[0]
             for parent, part in zip(node.parents, node.vjp(row), strict=True):

@@ -2,11 +2,12 @@
 
 import autograd.numpy as anp
 import numpy as np
+import pytest
 from autograd import jacobian
 from autograd.core import primitive_vjps
 
 import adjode
-from adjode.vjp import record, vjp_of
+from adjode.vjp import record, scalar_rows, vjp_of
 
 
 def test_pullback_is_the_row_times_the_jacobian():
@@ -95,3 +96,15 @@ def test_the_rows_of_complex_functions_are_not_taken_for_products():
     np.testing.assert_allclose(record(size, x)[1](x), adjode.pullback(size, x)[1](x), rtol=1e-14)
     by_hand = np.sqrt(5) * np.abs(x) * np.array([3.0, -2.0])
     np.testing.assert_allclose(record(size, x)[1](x)[0], by_hand, rtol=1e-14)
+
+
+def test_the_rows_of_a_scalar_function_and_what_is_no_scalar():
+    x, a = np.array([0.5, -2.0]), 3.0
+    x_bar, a_bar = scalar_rows("fun", lambda x, a: anp.sum(x**2) * a, x, a)
+    np.testing.assert_array_equal(x_bar, 6 * x)
+    assert a_bar == 4.25
+    assert scalar_rows("fun", lambda x: 7, 1.0) == [0.0]  # a whole number, and constant
+    with pytest.raises(ValueError, match=r"^fun must return a scalar; got ndarray of shape \(2,\)$"):
+        scalar_rows("fun", lambda x: x, x)
+    with pytest.raises(ValueError, match=r"^fun must return a scalar; got complex128 of shape \(\)$"):
+        scalar_rows("fun", lambda a: a * np.complex128(1j), a)
