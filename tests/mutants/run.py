@@ -42,9 +42,20 @@ RECORDED = "adjode/test_fast.py::test_recorded_rows_are_those_of_the_pullback"
 KEEPS_NOTHING = "adjode/test_memory.py::test_backsolve_keeps_nothing_of_its_steps"
 KEEPS_DECAY = "adjode/test_stiff.py::test_explicit_steps_stay_where_decay_decays"
 HANDS_OVER = "adjode/test_stiff.py::test_auto_hands_stiff_problems_over_and_keeps_the_others"
-AT_REST = "adjode/test_continuous.py::test_a_state_at_rest_has_a_gradient_that_moves"
+SHRINKS = "adjode/test_tableau.py::test_the_estimated_error_shrinks_at_its_own_order"
 ANY_SIZE = "adjode/test_closed_form.py::test_the_gradient_is_linear_in_the_size_of_the_loss"
 BUDGET = "adjode/test_guards.py::test_a_budget_for_the_way_back_is_relative_to_the_way_forth"
+CHECKPOINTS = some(
+    "checkpoint",
+    "a_plan_reverses_every_step_with_the_fewest_advances",
+    "plans_known_by_hand",
+    "many_checkpoints_are_no_recursion",
+    "by_default_no_step_is_advanced_over_more_than_twice",
+    "the_same_bits_with_observations_running_cost_and_explicit_theta",
+    "the_steps_taken_again_are_those_of_the_formula",
+    "stored_states_are_counted",
+    "the_trajectory_must_have_its_times_and_explicit_steps",
+)
 PARTNERS = some(
     "partner",
     "the_partner_of_the_partner_is_the_scheme_and_their_difference_the_defect",
@@ -73,6 +84,16 @@ BATCHES = some(
     "warnings_of_an_attempt_are_not_shown",
     "with_a_running_cost_the_core_does_the_work",
     "the_batch_on_nodes_of_its_user",
+    "no_axis_of_the_state_or_of_theta_is_as_long_as_that_of_the_nodes",
+    "a_layout_is_a_turn_and_back",
+    "the_nodes_are_the_stages_that_count",
+    "values_agree_to_the_rounding_of_f_and_of_z_over_a_step",
+    "a_batch_says_what_is_wrong_with_the_shape_of_its_result",
+    "values_of_a_batch_need_no_trace_and_rows_of_z_none_of_theta",
+    "a_problem_without_a_state_has_a_derivative_in_theta_alone",
+    "a_guess_is_proven_by_the_rows_to_a_trillionth_of_lambda_and_its_parts",
+    "propagators_of_a_linear_field_are_the_rows_of_the_stages",
+    "the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold",
 )
 IMPLICIT_STEPS = some(
     "stiff",
@@ -147,6 +168,15 @@ ROOTS = some(
     "even_a_small_entry_outside_of_the_pattern_is_seen",
     "a_band_takes_one_pullback_a_diagonal_and_an_arrow_few",
     "the_message_says_what_is_wrong_with_a_system",
+    "a_factor_solves_and_multiplies_from_both_sides",
+    "what_rounding_leaves_in_a_diagonal_system_is_known",
+    "noise_is_the_largest_of_three_draws_and_the_same_each_time",
+    "a_band_has_its_entries_and_groups",
+    "a_mask_may_have_its_entries_in_any_order",
+    "a_step_is_halved_until_the_next_one_is_shorter",
+    "what_is_noise_does_not_count",
+    "the_entries_of_c_u_come_from_few_rows",
+    "entries_that_do_not_give_a_random_row_are_refused",
 )
 TIME_GRADIENTS = [
     "adjode/test_closed_form.py::test_observations_anywhere_between_and_at_both_ends",
@@ -158,8 +188,8 @@ TESTS = {
     "adjode/vjp": ["adjode/test_vjp.py", UNTRACED, LAYOUTS, RECORDED],
     "adjode/tableau": ["adjode/test_tableau.py", BAD, SOLVE, RADAU],
     "adjode/loss": ["adjode/test_loss.py", ALL_PARTS, BAD, OVERFLOW, JUMPS, CONSTANT],
-    "adjode/checkpoint": ["adjode/test_checkpoint.py", OVERFLOW],
-    "adjode/steps": [SOLVE, BAD, "adjode/test_tableau.py", KEEPS_DECAY, HANDS_OVER, AT_REST],
+    "adjode/checkpoint": [*CHECKPOINTS, OVERFLOW],
+    "adjode/steps": [SOLVE, SHRINKS, KEEPS_DECAY, HANDS_OVER],
     "adjode/partner": [*PARTNERS, BAD],
     "adjode/continuous": ["adjode/test_continuous.py", KEEPS_NOTHING, *TIME_GRADIENTS, BAD, ANY_SIZE, BUDGET],
     "adjode/fast": BATCHES,
