@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import adjode
-from adjode.steps import Counted, adaptive_steps, bounded, error_norm, first_step, idles, stable
+from adjode.steps import Counted, Stiff, adaptive_steps, bounded, error_norm, first_step, idles, stable
 
 METHODS = ["dopri5", "dop853"]
 
@@ -260,3 +260,82 @@ def test_a_counted_field_stops_at_its_limit():
     with pytest.raises(adjode.IntegrationError, match=r"the solve used 3 evaluations and stands at t = 0\.5"):
         field(0.5, 1.0)
     assert Counted(abs).calls == 0
+
+
+def sizes(f, z0, span, method="dop853", rtol=1e-6, atol=1e-8, stops=(), **options):
+    """The sizes of the steps from 0 over this span."""
+    steps = adaptive_steps(
+        f, np.array(z0), [0.0, *stops, span], getattr(adjode, method)(), rtol, atol, **options
+    )
+    return np.array([step[2] for step in steps][:-1])
+
+
+@pytest.mark.parametrize("method, power", [("dopri5", 6), ("dop853", 9)])
+@pytest.mark.parametrize("span", [60.0, -60.0])
+def test_a_tangent_is_resolved_where_the_state_rests(method, power, span):
+    # lambda turns at the rate 5: (5 h)^p / p! is a tenth of rtol, p the order and one
+    turn = lambda t, z: 5.0 * np.array([z[1], -z[0]])
+    h = sizes(turn, [0.0, 0.0], span, method, tangent=True)
+    reach = (0.1 * 1e-6 * np.prod(np.arange(1.0, power + 1))) ** (1 / power)
+    assert (
+        np.max(np.abs(h))
+        == pytest.approx(reach / 5, rel=1e-4)
+        == pytest.approx(np.median(np.abs(h)), rel=1e-4)
+    )
+    assert len(sizes(turn, [0.0, 0.0], span, method)) < 20  # nothing moves
+
+
+def test_no_step_is_longer_than_a_tenth_of_the_way_where_a_tangent_is_to_be_followed():
+    still = lambda t, z: np.zeros(1)
+    for span in (3.0, -3.0):
+        h = np.abs(sizes(still, [1.0], span, tangent=True))
+        assert np.max(h) == pytest.approx(0.3) and np.sum(h) == pytest.approx(3.0) and len(h) < 20
+        assert np.max(np.abs(sizes(still, [1.0], span))) > 1.0
+
+
+def test_no_sliver_of_a_step_is_left_before_a_stop():
+    turn = lambda t, z: np.array([z[1], -z[0]])
+    ends = np.cumsum(sizes(turn, [1.0, 0.0], 30.0))
+    plain = np.median(sizes(turn, [1.0, 0.0], 30.0))
+    for end in ends[3:8]:
+        h = sizes(turn, [1.0, 0.0], end * (1 + 1e-9))
+        np.testing.assert_allclose(h[-1], h[-2], rtol=1e-6)  # what is left, in halves
+        assert h[-1] > 0.3 * plain
+        short = sizes(turn, [1.0, 0.0], 30.0, stops=[end * (1 - 1e-9)])
+        assert np.min(short[3:]) > 0.2 * plain
+
+
+def test_a_stop_costs_a_step_and_does_not_shorten_the_next_one():
+    turn = lambda t, z: np.array([z[1], -z[0]])
+    plain = sizes(turn, [1.0, 0.0], 30.0)
+    stop = np.cumsum(plain)[5] + 1e-7
+    h = sizes(turn, [1.0, 0.0], 30.0, stops=[stop, stop + 1e-7])
+    n = int(np.argmin(h))  # the way from one stop to the other
+    assert h[n] == pytest.approx(1e-7) and h[n + 1] > 0.5 * np.median(plain)
+    assert len(h) <= len(plain) + 3
+
+
+def test_steps_that_are_not_finite_are_shortened_until_they_vanish():
+    lost = lambda t, z: z * (1.0 if t < 0.5 else np.nan)
+    calls = Counted(lost)
+    with pytest.raises(adjode.IntegrationError, match=r"the solve stopped at t = 0\.4999.* before t = 1\.0"):
+        list(adaptive_steps(calls, np.ones(1), [0.0, 1.0], adjode.dop853(), 1e-6, 1e-8))
+    assert calls.calls < 2000  # to a fifth each time, and steps between
+
+
+@pytest.mark.parametrize("share, stiff", [(0.6, True), (1.6, False)])
+@pytest.mark.parametrize("span", [5.0, -5.0])
+def test_a_solve_gives_up_where_decay_holds_its_steps_and_the_rest_costs_more_than_its_patience(
+    share, stiff, span
+):
+    k = 100.0 * np.sign(span)
+    decay = lambda t, z: -k * (z - np.cos(t))
+    free = sizes(decay, [1.0], span, tangent=True)
+    rest = abs(span) / np.median(np.abs(free)) * 13
+    if not stiff:
+        np.testing.assert_array_equal(sizes(decay, [1.0], span, tangent=True, patience=share * rest), free)
+        return
+    with pytest.raises(Stiff, match="the problem is stiff at t = "):
+        sizes(decay, [1.0], span, tangent=True, patience=share * rest)
+    turn = lambda t, z: 100.0 * np.array([z[1], -z[0]])  # as many steps, and no decay
+    sizes(turn, [1.0, 0.0], span / 10, tangent=True, patience=1.0)

@@ -377,3 +377,51 @@ def test_implicit_steps_cost_as_jacobians_and_at_last_as_linear_algebra_does():
     assert implicit_cost(1) < implicit_cost(10) < 2 * implicit_cost(1) + 500 * 10
     assert implicit_cost(2000) / implicit_cost(1000) == pytest.approx(8, rel=0.01)  # d^3
     assert implicit_cost(20) - implicit_cost(10) == pytest.approx(500 * 10, rel=1.0)  # 500 d
+
+
+def test_implicit_steps_leave_no_slivers_and_do_not_stay_short_after_a_stop():
+    turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
+
+    def sizes(*stops):
+        field = Counted(lambda t, z: turn @ z)
+        start = np.array([1.0, 0.0])
+        steps = implicit_steps(field, lambda t, z: turn, start, [0.0, *stops], adjode.radau(), 1e-6, 1e-8)
+        return np.array([step[2] for step in steps][:-1])
+
+    plain = sizes(20.0)
+    usual = np.median(plain)
+    assert plain[-1] > 0.3 * usual and np.max(plain) < 2 * usual
+    for end in np.cumsum(plain)[5:9]:
+        h = sizes(end * (1 + 1e-9))
+        np.testing.assert_allclose(h[-1], h[-2], rtol=1e-6)  # what is left, in halves
+    stop = np.cumsum(plain)[5] + 1e-7
+    h = sizes(stop, stop + 1e-7, 20.0)
+    n = int(np.argmin(h))
+    assert h[n] == pytest.approx(1e-7) and h[n + 1] > 0.5 * usual and len(h) <= len(plain) + 3
+
+
+def test_differences_take_the_place_of_pullbacks_only_where_autograd_fails():
+    calls = []
+
+    def f(t, z, theta):
+        calls.append(isbox(z))
+        return theta * z**2
+
+    problem = adjode.InitialValueProblem(f, np.array([[1.0, -2.0]]), 0.0, 1.0, 0.5)
+    field = Counted(lambda t, z: np.append(f(t, z[:2], 0.5), 1.0))
+    jacobian = state_jacobian(problem, field)(0.0, np.array([1.0, -2.0, 9.0]))
+    np.testing.assert_allclose(jacobian, np.diag([1.0, -2.0, 0.0]), rtol=1e-14)
+    assert calls == [True] and (field.calls, field.vjps) == (0, 2)
+    broken = adjode.InitialValueProblem(lambda t, z, theta: z / theta["a"], np.ones(2), 0.0, 1.0)
+    with pytest.raises((TypeError, IndexError)):
+        state_jacobian(broken)(0.0, np.ones(2))
+
+
+def test_a_zero_beside_large_entries_is_differenced_with_a_step_of_its_own():
+    plain = lambda t, z, theta: np.array([1e6 * np.sin(float(x)) + x**2 for x in z])
+    z = np.array([0.0, 3e3, -2e-4])
+    problem = adjode.InitialValueProblem(plain, z, 0.0, 1.0)
+    found = state_jacobian(problem, Counted(lambda t, z: plain(t, z, ())))(0.0, z)
+    np.testing.assert_allclose(found, np.diag(1e6 * np.cos(z) + 2 * z), rtol=2e-3, atol=1e-3)
+    at_zero = state_jacobian(problem, Counted(lambda t, z: plain(t, z, ())))(0.0, np.zeros(3))
+    assert np.all(np.isfinite(at_zero))

@@ -112,6 +112,9 @@ IMPLICIT_STEPS = some(
     "a_linear_problem_takes_newton_one_step_and_another_look",
     "newton_knows_when_what_is_left_is_rounding",
     "implicit_steps_cost_as_jacobians_and_at_last_as_linear_algebra_does",
+    "implicit_steps_leave_no_slivers_and_do_not_stay_short_after_a_stop",
+    "differences_take_the_place_of_pullbacks_only_where_autograd_fails",
+    "a_zero_beside_large_entries_is_differenced_with_a_step_of_its_own",
 )
 ESTIMATES = some(
     "guards",
