@@ -479,6 +479,10 @@ def test_the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold(monkeypa
         assert steps(ends) == [7] * 5 + [5]
     monkeypatch.setattr(fast, "ROOM", 1)
     assert fast.Sweep(problem, trajectory, np.ones(3), {}).chunk(40)[1] == 39  # one step at least
+    implicit = adjode.solve_fixed(problem, adjode.radau(), 40)  # and its linear systems, (3 x 3)^2
+    sweep = fast.Sweep(problem, implicit, np.ones(3), {})
+    monkeypatch.setattr(fast, "ROOM", 7 * (sweep.held + 3 * 3 * 3 * 3 + (3 * 3) ** 2))
+    assert sweep.chunk(40)[1] == 33
 
 
 def test_no_axis_of_the_state_or_of_theta_is_as_long_as_that_of_the_nodes():

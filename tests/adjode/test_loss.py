@@ -44,7 +44,9 @@ def test_lambda_has_the_shape_of_the_state(zoo):
     path = adjode.adjoint_discrete(
         case.problem(), loss, adjode.solve_fixed(case.problem(), adjode.rk4(), 4)
     ).path
-    assert path.lams.shape == (5, 3, 2)
+    assert path.lams.shape == (5, 3, 2) and path.dense is None
+    path = adjode.adjoint_quadrature(case.problem(), loss, adjode.solve(case.problem())).path
+    np.testing.assert_allclose(path.dense(case.t0), path.lams[0], rtol=1e-12)
 
 
 def looked_at(*ts):
