@@ -208,6 +208,7 @@ def test_the_way_back_takes_the_steps_of_its_equations_at_the_tolerances_asked(n
     assert found.stats.rejected - forward.stats.rejected == sum(s[4] - 1 for s in by_hand[:-1])
     nodes = [0.0, 30.0] if name == "adjoint_backsolve" else [s[0] for s in by_hand[::-1]]
     np.testing.assert_allclose(found.path.ts, nodes, atol=1e-9)
+    assert (found.path.dense is None) == (name != "adjoint_quadrature")
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
@@ -298,3 +299,11 @@ def test_the_interpolant_of_lambda_has_the_shape_of_the_state(zoo):
     for t, lam in zip(path.ts, path.lams, strict=True):
         np.testing.assert_allclose(path.dense(t), lam, rtol=1e-8, atol=1e-12)
     assert path.dense(path.ts).shape == (len(path.ts), 3, 2)
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_a_derivative_that_is_not_finite_is_refused_without_a_warning(name):
+    f = lambda t, z, theta: -z + 0.0 * anp.sqrt(theta)  # sqrt has no derivative at 0
+    problem = adjode.InitialValueProblem(f, [1.0], 0.0, 1.0, 0.0)
+    with pytest.raises(adjode.GradientError):
+        by_name(name, problem, adjode.Loss(terminal=lambda z, theta: z[0]))
