@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 import adjode
-from adjode.steps import Counted, Stiff, adaptive_steps, bounded, error_norm, first_step, idles, stable
+from adjode.steps import (
+    Counted,
+    Stiff,
+    adaptive_steps,
+    bounded,
+    error_norm,
+    first_step,
+    fixed_steps,
+    idles,
+    stable,
+)
 
 METHODS = ["dopri5", "dop853"]
 
@@ -232,6 +242,19 @@ def test_a_step_is_bounded_by_the_rate_of_f_z_alone_where_it_grows_and_by_stabil
     assert short[0] == sign * 1e-3 and not short[2]  # no step is made longer
 
 
+@pytest.mark.parametrize("length", [5.0, 0.1])
+@pytest.mark.parametrize("rate", [40.0, 0.2])
+def test_decay_is_what_points_against_the_tangent(rate, length):
+    z, way = np.array([10.0, 0.0]), np.array([1.0, 0.0])
+    for cosine, decays in ((-0.8, True), (-0.6, False), (0.0, False), (0.6, False), (0.8, False)):
+        row = rate * np.array([cosine, np.sqrt(1 - cosine**2)])
+        field = lambda t, z, row=row: row * z[0] + 3 * row * (z[0] - 10) ** 2  # f_z e_1 at z is the row
+        found = bounded(field, 0.0, z, field(0.0, z), 1e6, length * way, (0.2, 1.6), 1e-6, 0.5)
+        np.testing.assert_allclose(found[1], row, rtol=1e-4)
+        assert found[0] == pytest.approx((1.6 if decays else 0.2) / rate, rel=1e-4)
+        assert found[2] == decays
+
+
 def test_a_field_that_does_not_see_its_neighbours_bounds_no_step():
     z, v = np.ones(2), np.array([1.0, 2.0])
     for field in (lambda t, z: np.ones(2), lambda t, z: np.full(2, np.inf)):
@@ -240,11 +263,15 @@ def test_a_field_that_does_not_see_its_neighbours_bounds_no_step():
 
 
 def test_a_field_idles_that_turns_little_beside_what_its_rate_could_do():
-    k = lambda turn: np.array([[2.0, 1.0], [2.0 - turn, 1.0]])
+    k = lambda turn: np.array([[2.0, 1.0], [1.0, 1.0], [2.0 - turn, 1.0]])
     scale = np.full(2, 1e-3)
     for h in (0.5, -0.5):  # a rate of 10: a decaying z would turn by 0.5 * 10 * 2, a tenth is 1
         assert idles(h, k(0.9), scale, 10.0) and not idles(h, k(1.1), scale, 10.0)
         assert idles(h, k(0.0019), scale, 0.0) and not idles(h, k(0.0021), scale, 0.0)  # the tolerance
+    way = np.array([[0.5], [-2.0]]) / 5  # half of the tolerance in a step of 1, turned round and more
+    assert idles(1.0, way, np.ones(1) / 5, 60.0) and not idles(1.0, 2.5 * way, np.ones(1) / 5, 8.0)
+    assert not idles(1.0, np.array([[0.4], [-5.9]]), np.ones(1), 10.0)
+    assert idles(1.0, np.zeros((2, 0)), np.zeros(0), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -331,11 +358,42 @@ def test_a_solve_gives_up_where_decay_holds_its_steps_and_the_rest_costs_more_th
     k = 100.0 * np.sign(span)
     decay = lambda t, z: -k * (z - np.cos(t))
     free = sizes(decay, [1.0], span, tangent=True)
-    rest = abs(span) / np.median(np.abs(free)) * 13
+    usual = np.median(np.abs(free))
+    assert usual == pytest.approx(0.5 * stable(adjode.dop853()) / 100, rel=0.02)  # half of what is stable
+    rest = abs(span) / usual * 13
     if not stiff:
         np.testing.assert_array_equal(sizes(decay, [1.0], span, tangent=True, patience=share * rest), free)
         return
-    with pytest.raises(Stiff, match="the problem is stiff at t = "):
-        sizes(decay, [1.0], span, tangent=True, patience=share * rest)
+    for stops in ((), (span / 100,)):
+        with pytest.raises(Stiff, match="the problem is stiff at t = "):
+            sizes(decay, [1.0], span, tangent=True, patience=share * rest, stops=stops)
     turn = lambda t, z: 100.0 * np.array([z[1], -z[0]])  # as many steps, and no decay
     sizes(turn, [1.0, 0.0], span / 10, tangent=True, patience=1.0)
+
+
+def test_a_first_stop_near_the_start_does_not_make_the_first_steps_short():
+    turn = lambda t, z: np.array([z[1], -z[0]])
+    plain = sizes(turn, [1.0, 0.0], 30.0)
+    assert len(sizes(turn, [1.0, 0.0], 30.0, stops=[1e-12])) <= len(plain) + 2
+
+
+@pytest.mark.parametrize(
+    "scheme, fsal", [("euler", 0), ("heun", 0), ("rk4", 0), ("dopri5", 1), ("dop853", 1)]
+)
+def test_fixed_steps_waste_no_evaluation_and_end_with_f(scheme, fsal):
+    tableau, field = getattr(adjode, scheme)(), Counted(lambda t, z: t * z)
+    steps = list(fixed_steps(field, np.ones(2), [0.0, 0.5, 2.0], tableau, 3))
+    assert len(steps) == 7 and field.calls == 6 * (len(tableau.b) - fsal) + 1
+    for (t, z, h, k, tries), h_wanted in zip(steps[:-1], [0.5 / 3] * 3 + [0.5] * 3, strict=True):
+        assert h == pytest.approx(h_wanted) and tries == 1
+        np.testing.assert_allclose(k[0], t * z, rtol=1e-14)
+    t, z, h, k, tries = steps[-1]
+    assert (t, h, tries) == (2.0, 0.0, 0)
+    np.testing.assert_allclose(k, [t * z], rtol=1e-14)
+
+
+def test_at_rest_nothing_is_known_of_the_error_and_the_first_step_resolves_the_tangent():
+    at_rest = lambda t, z: -1e5 * z
+    steps = adaptive_steps(at_rest, np.zeros(1), [0.0, 1.0], adjode.dop853(), 1e-6, 1e-8, tangent=True)
+    reach = (0.1 * 1e-6 * np.prod(np.arange(1.0, 10.0))) ** (1 / 9)
+    assert next(steps)[2] == pytest.approx(reach / 1e5, rel=1e-6)

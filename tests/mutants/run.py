@@ -41,6 +41,7 @@ RECORDED = "adjode/test_fast.py::test_recorded_rows_are_those_of_the_pullback"
 KEEPS_NOTHING = "adjode/test_memory.py::test_backsolve_keeps_nothing_of_its_steps"
 KEEPS_DECAY = "adjode/test_stiff.py::test_explicit_steps_stay_where_decay_decays"
 HANDS_OVER = "adjode/test_stiff.py::test_auto_hands_stiff_problems_over_and_keeps_the_others"
+BY_STAGES = "adjode/test_partner.py::test_a_step_by_stages_refuses_an_implicit_scheme"
 SHRINKS = "adjode/test_tableau.py::test_the_estimated_error_shrinks_at_its_own_order"
 ANY_SIZE = "adjode/test_closed_form.py::test_the_gradient_is_linear_in_the_size_of_the_loss"
 BUDGET = "adjode/test_guards.py::test_a_budget_for_the_way_back_is_relative_to_the_way_forth"
@@ -191,7 +192,7 @@ TESTS = {
     "adjode/tableau": ["adjode/test_tableau.py", BAD, SOLVE, RADAU],
     "adjode/loss": ["adjode/test_loss.py", ALL_PARTS, BAD, OVERFLOW, JUMPS],
     "adjode/checkpoint": [*CHECKPOINTS, OVERFLOW],
-    "adjode/steps": [SOLVE, SHRINKS, KEEPS_DECAY, HANDS_OVER],
+    "adjode/steps": [SOLVE, SHRINKS, KEEPS_DECAY, HANDS_OVER, BY_STAGES],
     "adjode/partner": [*PARTNERS, BAD],
     "adjode/continuous": ["adjode/test_continuous.py", KEEPS_NOTHING, *TIME_GRADIENTS, BAD, ANY_SIZE, BUDGET],
     "adjode/fast": BATCHES,
