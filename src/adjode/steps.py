@@ -91,7 +91,7 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False, patience
                 h = max(h, longer, key=abs) if factor > 1 and abs(step) < abs(h) else longer
                 t, z, k, tries, past = t_next, z_next, k_new, 0, (step, k_new, scale)
                 continue
-            h = step * (max(0.2, factor) if 1 <= error < np.inf else 0.2)
+            h = step * max(0.2, factor)  # which is 0.2 where factor is nan
             if abs(h) < 16 * np.spacing(abs(t)):
                 raise IntegrationError(f"the solve stopped at t = {t} before t = {stops[-1]}: the "
                                        "solution may blow up, or f be not finite")  # fmt: skip

@@ -402,3 +402,9 @@ def test_at_rest_nothing_is_known_of_the_error_and_the_first_step_resolves_the_t
 def test_a_way_as_long_as_the_first_step_is_one_step():
     for span in (1e-7, -1e-7):
         np.testing.assert_array_equal(sizes(lambda t, z: 0.0 * z, [1.0], span), [span])
+
+
+def test_steps_become_shorter_before_they_are_rejected():
+    faster = lambda t, z: t * np.array([z[1], -z[0]])
+    steps = list(adaptive_steps(faster, np.array([1.0, 0.0]), [1.0, 15.0], adjode.dop853(), 1e-6, 1e-8))
+    assert len(steps) > 100 and sum(step[4] - 1 for step in steps[40:-1]) <= 2
