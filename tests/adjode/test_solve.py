@@ -1,6 +1,7 @@
 """The forward solve."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import autograd.numpy as anp
 import numpy as np
@@ -208,6 +209,22 @@ def test_the_first_step_makes_the_taylor_series_fall(size, rate, span):
     assert h == pytest.approx(np.sign(span) * min(100 * h0, (0.01 / slope) ** (1 / 5)), rel=1e-6)
 
 
+@pytest.mark.parametrize("rate", [-1e3, 1e3])
+def test_the_first_step_is_no_longer_than_the_time_in_which_z_changes_by_its_size(rate):
+    z = np.array([5.0])
+    h = first_step(lambda t, z: rate * z, 0.0, z, rate * z, 2.0, adjode.dopri5(), z)
+    assert h == pytest.approx(1e-3, rel=1e-12)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("slot", ["t", "z"])
+def test_the_first_step_sees_how_f_bends_ahead(slot, sign):
+    ahead = lambda t, z: np.maximum(sign * (t if slot == "t" else z[0] - 1.0), 0.0)
+    f = lambda t, z: np.array([1.0 + 1e4 * ahead(t, z)])
+    h = first_step(f, 0.0, np.ones(1), np.ones(1), sign * 9.0, adjode.dopri5(), np.ones(1))
+    assert h == pytest.approx(sign * (0.01 / 1e4) ** (1 / 5), rel=1e-6)
+
+
 def test_the_first_step_knows_its_limits():
     tableau, one = adjode.rk4(), np.ones(1)
     rest = lambda t, z: 0.0 * z
@@ -346,7 +363,7 @@ def test_steps_that_are_not_finite_are_shortened_until_they_vanish():
     lost = lambda t, z: z * (1.0 if t < 0.5 else np.nan)
     calls = Counted(lost)
     with pytest.raises(adjode.IntegrationError, match=r"the solve stopped at t = 0\.4999.* before t = 1\.0"):
-        list(adaptive_steps(calls, np.ones(1), [0.0, 1.0], adjode.dop853(), 1e-6, 1e-8))
+        list(adaptive_steps(calls, np.ones(1), [0.0, 0.3, 1.0], adjode.dop853(), 1e-6, 1e-8))
     assert calls.calls < 2000  # to a fifth each time, and steps between
 
 
@@ -408,3 +425,12 @@ def test_steps_become_shorter_before_they_are_rejected():
     faster = lambda t, z: t * np.array([z[1], -z[0]])
     steps = list(adaptive_steps(faster, np.array([1.0, 0.0]), [1.0, 15.0], adjode.dop853(), 1e-6, 1e-8))
     assert len(steps) > 100 and sum(step[4] - 1 for step in steps[40:-1]) <= 2
+
+
+def test_two_estimates_of_an_error_are_one_of_higher_order():
+    pair, one = SimpleNamespace(errors=([3.0], [40.0])), SimpleNamespace(errors=([3.0],))
+    k, scale = np.array([[1.0, -2.0]]), np.array([1.0, 4.0])
+    assert error_norm(one, k, -0.5, scale) == 1.5
+    assert error_norm(pair, k, -0.5, scale) == pytest.approx(1.5**2 / np.hypot(1.5, 0.1 * 20))
+    assert error_norm(pair, 0 * k, 0.5, scale) == 0.0 and np.isnan(error_norm(pair, np.nan * k, 0.5, scale))
+    assert error_norm(pair, np.zeros((1, 0)), 0.5, np.zeros(0)) == 0.0
