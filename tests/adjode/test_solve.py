@@ -233,8 +233,10 @@ def test_the_first_step_knows_its_limits():
     assert first_step(rest, 0.0, one, 0 * one, 1e-7, tableau, one) == 1e-7  # no longer than the way
     assert first_step(rest, 1e9, one, 0 * one, 1e-12, tableau, one) == 16 * np.spacing(1e9)
     edge = lambda t, z: 0.0 * z + (np.inf if t > 0 else 1.0)  # f fails at once
-    h = first_step(edge, 0.0, one, one, 1.0, tableau, one)
-    assert 0 < h < 1 and np.isfinite(h)
+    assert 1e-6 < first_step(edge, 0.0, one, one, 1.0, tableau, one) < 1e-2
+    slow, dopri5 = lambda t, z: 0.1 * z, adjode.dopri5()
+    assert first_step(slow, 0.0, one, 0.1 * one, 50.0, dopri5, one) == pytest.approx(0.1**0.2)
+    assert first_step(slow, 0.0, one, 0.1 * one, 1e-3, dopri5, one) == 1e-3
     nothing = np.zeros(0)
     assert first_step(rest, 0.0, nothing, nothing, 1.0, tableau, nothing) == pytest.approx(1e-4)
 
@@ -285,9 +287,8 @@ def test_a_field_idles_that_turns_little_beside_what_its_rate_could_do():
     for h in (0.5, -0.5):  # a rate of 10: a decaying z would turn by 0.5 * 10 * 2, a tenth is 1
         assert idles(h, k(0.9), scale, 10.0) and not idles(h, k(1.1), scale, 10.0)
         assert idles(h, k(0.0019), scale, 0.0) and not idles(h, k(0.0021), scale, 0.0)  # the tolerance
-    way = np.array([[0.5], [-2.0]]) / 5  # half of the tolerance in a step of 1, turned round and more
-    assert idles(1.0, way, np.ones(1) / 5, 60.0) and not idles(1.0, 2.5 * way, np.ones(1) / 5, 8.0)
-    assert not idles(1.0, np.array([[0.4], [-5.9]]), np.ones(1), 10.0)
+    # less than the tolerance all the way, and 0.1 * 15 of it is less than what it turns by
+    assert not idles(1.0, np.array([[0.65], [-0.65]]), np.ones(1), 15.0)
     assert idles(1.0, np.zeros((2, 0)), np.zeros(0), 1.0)
 
 
@@ -381,7 +382,7 @@ def test_a_solve_gives_up_where_decay_holds_its_steps_and_the_rest_costs_more_th
     if not stiff:
         np.testing.assert_array_equal(sizes(decay, [1.0], span, tangent=True, patience=share * rest), free)
         return
-    for stops in ((), (span / 100,)):
+    for stops in ((), (span / 2,)):
         with pytest.raises(Stiff, match="the problem is stiff at t = "):
             sizes(decay, [1.0], span, tangent=True, patience=share * rest, stops=stops)
     turn = lambda t, z: 100.0 * np.array([z[1], -z[0]])  # as many steps, and no decay
