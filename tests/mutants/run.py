@@ -82,6 +82,8 @@ BATCHES = some(
     "a_field_that_writes_to_its_state_or_clock_does_no_harm",
     "an_interrupt_is_not_swallowed",
     "warnings_of_an_attempt_are_not_shown",
+    "stiff_stages_in_a_batch",
+    "an_adjoint_that_overflows_is_refused_without_a_warning",
     "with_a_running_cost_the_core_does_the_work",
     "the_batch_on_nodes_of_its_user",
     "no_axis_of_the_state_or_of_theta_is_as_long_as_that_of_the_nodes",
