@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import adjode
+from adjode.invariant import drifted, slope
 
 M = np.array([[0.5, -1.2, 0.3], [2.0, 0.1, -0.7]])
 X, V = np.array([0.4, -0.9, 1.3]), np.array([1.0, 0.5, -2.0])
@@ -210,3 +211,36 @@ def test_small_products_are_compared_too_and_zero_ones_fail_once():
     assert zero.failures == ("every J v is zero: nothing was tested",) and zero.gap == np.inf
     with pytest.raises(ValueError, match=r"need the shapes \(2,\) and \(3,\); got \(2,\) and \(2,\)"):
         adjode.dot_product_test(lambda v: J @ v, lambda w: w, (3,), (2,))
+
+
+def test_the_tangent_is_solved_to_ten_digits_unless_said_otherwise():
+    # a small rotation by 40: what is small beside 1 counts as well
+    turn = 20.0 * np.array([[0.0, 1.0], [-1.0, 0.0]])
+    problem = adjode.InitialValueProblem(lambda t, z, theta: anp.dot(turn, z), [1e-4, 0.0], 0.0, 2.0)
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    gradient = adjode.gradient(problem, loss, rtol=1e-12, atol=1e-14)
+    options = {"direction": np.array([1e-4, 2e-4]), "claim": 1e-7}
+    plain = adjode.invariant_drift(problem, loss, gradient, **options)
+    assert plain.passes and plain.drift < 3e-8
+    said = adjode.invariant_drift(problem, loss, gradient, rtol=1e-10, atol=1e-12, **options)
+    np.testing.assert_array_equal(said.values, plain.values)
+    again = [adjode.invariant_drift(problem, loss, gradient).values for _ in range(2)]
+    np.testing.assert_array_equal(*again)  # the same direction, though it is random
+
+
+def test_a_drift_is_relative_and_has_a_place():
+    ts, values = np.array([0.0, 1.0, 3.0]), np.array([10.0, 10.5, 10.4])
+    test = drifted(ts, values, -10.0, -10.0, 0.06)
+    assert test.drift == pytest.approx(0.05) and test.where == 1.0 and test.excludes == 0.06
+    assert test.failures == ("constant, but off by 2.0e+00: a factor, or dL/dz0",)
+    test = drifted(ts, values, 10.0, 10.0, 0.04)
+    assert test.failures == ("it changes by 5.0e-02 of its size, most at t = 1",)
+    assert drifted(ts, values, 10.0, 10.0, 0.06).passes
+    assert not drifted(ts, values, 10.0, 10.7, 0.06).passes  # dL/dz0 v is off
+
+
+@pytest.mark.parametrize("z, v", [(0.0, 1e3), (0.0, 1e-6), (1e6, 1.0), (1e6, 1e6)])
+def test_a_slope_suits_the_size_of_its_place_and_of_its_direction(z, v):
+    size = max(z, 1.0)
+    found = slope(lambda x: np.sin(1.0 + x / size), np.array([z]), np.array([v]))
+    np.testing.assert_allclose(found, v / size * np.cos(1.0 + z / size), rtol=1e-9)
