@@ -171,6 +171,8 @@ def test_complex_step_judges_a_function_by_its_own_size_and_that_of_the_directio
 def test_complex_step_knows_what_a_difference_gets_wrong():
     far = 1e6 * X  # a step beside X itself would be lost in rounding
     assert adjode.complex_step(lambda x: np.sum(x**2), far, V) == pytest.approx(2 * far @ V, rel=1e-14)
+    with pytest.raises(ValueError, match="disagree"):
+        adjode.complex_step(lambda x: np.sum(x**2) + 1e5 * np.abs(x[1]), far, V)
     high = lambda x: 1e9 + np.sum(np.sin(x))  # the difference has seven digits less
     assert adjode.complex_step(high, X, V) == pytest.approx(np.cos(X) @ V, rel=1e-14)
 
@@ -224,6 +226,9 @@ def test_the_tangent_is_solved_to_ten_digits_unless_said_otherwise():
     assert plain.passes and plain.drift < 3e-8
     said = adjode.invariant_drift(problem, loss, gradient, rtol=1e-10, atol=1e-12, **options)
     np.testing.assert_array_equal(said.values, plain.values)
+    loose, strict = (adjode.invariant_drift(problem, loss, gradient, rtol=1e-3, atol=a, **options)
+                     for a in (1.0, 1e-14))  # fmt: skip
+    assert strict.drift > 100 * plain.drift and np.any(loose.values != strict.values)
     again = [adjode.invariant_drift(problem, loss, gradient).values for _ in range(2)]
     np.testing.assert_array_equal(*again)  # the same direction, though it is random
 

@@ -52,6 +52,7 @@ CHECKPOINTS = some(
     "many_checkpoints_are_no_recursion",
     "by_default_no_step_is_advanced_over_more_than_twice",
     "the_same_bits_with_observations_running_cost_and_explicit_theta",
+    "the_same_bits_where_nothing_is_observed_at_the_ends",
     "the_steps_taken_again_are_those_of_the_formula",
     "stored_states_are_counted",
     "the_trajectory_must_have_its_times_and_explicit_steps",
