@@ -135,6 +135,14 @@ def test_an_unknown_of_two_dimensions():
     np.testing.assert_allclose(matrix[0], differences(corner, b.ravel()), atol=1e-11)
 
 
+def test_the_rows_of_a_matrix_of_unknowns():
+    theta, weights = np.array([[1.0, 4.0, 9.0], [2.0, 3.0, 5.0]]), np.arange(6.0).reshape(2, 3)
+    u = lambda theta: adjode.root(lambda u, theta: u**2 - theta, np.ones((2, 3)), theta, pattern=(0, 0))
+    np.testing.assert_allclose(u(theta), np.sqrt(theta), rtol=ROUNDING)
+    found = grad(lambda theta: anp.sum(weights * u(theta)))(theta)
+    np.testing.assert_allclose(found, weights / (2 * np.sqrt(theta)), rtol=ROUNDING)
+
+
 def test_kepler():
     """u - e sin u = m: du/dm = 1 / (1 - e cos u), du/de = sin u / (1 - e cos u)."""
     c = lambda u, theta: u - theta[0] * anp.sin(u) - theta[1]
@@ -386,6 +394,8 @@ BAD = {
     "c": (lambda: root(c=3), TypeError, r"`c` must be callable as c\(u, theta\); got int"),
     "u0 text": (lambda: root(u0="one"), TypeError, "`u0` must be real numbers"),
     "u0 nan": (lambda: root(u0=[0.0, np.nan]), ValueError, r"`u0` must be finite; entry \(1,\)"),
+    "u0 traced": (lambda: grad(lambda u0: anp.sum(root(u0=u0)))(np.array([0.0, np.nan])), ValueError,
+                  r"`u0` must be finite; entry \(1,\)"),
     "u0 empty": (lambda: root(u0=[]), ValueError, r"`u0` must have at least one entry; got shape \(0,\)"),
     "theta none": (lambda: root(theta=None), TypeError, "`theta` must be real numbers"),
     "theta inf": (lambda: root(theta=[np.inf]), ValueError, "`theta` must be finite"),

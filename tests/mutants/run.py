@@ -158,6 +158,7 @@ ROOTS = some(
     "linear_systems_as_autograd_solves_them",
     "the_pattern_does_not_change_the_gradient",
     "kepler",
+    "the_rows_of_a_matrix_of_unknowns",
     "the_way_back_is_one_trace_of_c_and_no_new_factor",
     "a_gradient_in_the_start_is_zero",
     "no_parameters_and_unused_ones",
@@ -183,6 +184,23 @@ ROOTS = some(
     "what_is_noise_does_not_count",
     "the_entries_of_c_u_come_from_few_rows",
     "entries_that_do_not_give_a_random_row_are_refused",
+)
+CHECKERS = some(
+    "verify",
+    "the_checker_accepts_a_right_gradient_and_says_how_much_that_shows",
+    "steps_are_chosen_when_absent",
+    "the_checker_refuses_a_wrong_gradient",
+    "the_verdict_refuses_it_too_and_says_why",
+    "the_rate_is_refused_from_both_sides",
+    "central_remainders_are_of_order_three_and_exclude_more",
+    "remainders_with_the_curvature_are_of_order_three",
+    "taylor_says_when_it_can_say_nothing",
+    "taylor_refuses_what_it_cannot_use",
+    "order_of_the_trapezoidal_rule",
+    "an_order_is_refused_from_both_sides",
+    "a_wrong_limit_needs_an_exact_value",
+    "errors_near_rounding_have_no_order",
+    "order_refuses_what_it_cannot_use",
 )
 TIME_GRADIENTS = [
     "adjode/test_closed_form.py::test_observations_anywhere_between_and_at_both_ends",
@@ -212,7 +230,7 @@ TESTS = {
     "receipts/depends": ["receipts/test_traps.py"],
     "receipts/measured": ["receipts/test_measured.py"],
     "receipts/decide": ["receipts/test_traps.py", "receipts/test_check.py"],
-    "adjode/verify": ["adjode/test_verify.py"],
+    "adjode/verify": CHECKERS,
     "adjode/duality": ["adjode/test_duality.py"],
     "adjode/invariant": ["adjode/test_duality.py", "adjode/test_wrong_gradients.py"],
 }
