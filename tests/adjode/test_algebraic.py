@@ -136,11 +136,11 @@ def test_an_unknown_of_two_dimensions():
 
 
 def test_the_rows_of_a_matrix_of_unknowns():
-    theta, weights = np.array([[1.0, 4.0, 9.0], [2.0, 3.0, 5.0]]), np.arange(6.0).reshape(2, 3)
-    u = lambda theta: adjode.root(lambda u, theta: u**2 - theta, np.ones((2, 3)), theta, pattern=(0, 0))
-    np.testing.assert_allclose(u(theta), np.sqrt(theta), rtol=ROUNDING)
+    theta, weights = np.array([[1.0, 2.0], [4.0, 3.0], [9.0, 5.0]]), np.arange(6.0).reshape(2, 3)
+    u = lambda theta: adjode.root(lambda u, theta: u**2 - theta.T, np.ones((2, 3)), theta, pattern=(0, 0))
+    np.testing.assert_allclose(u(theta), np.sqrt(theta.T), rtol=ROUNDING)
     found = grad(lambda theta: anp.sum(weights * u(theta)))(theta)
-    np.testing.assert_allclose(found, weights / (2 * np.sqrt(theta)), rtol=ROUNDING)
+    np.testing.assert_allclose(found, (weights / (2 * np.sqrt(theta.T))).T, rtol=ROUNDING)
 
 
 def test_kepler():
