@@ -242,7 +242,7 @@ only_mutate = ["src/{module}.py"]
 pytest_add_cli_args = ["-q", "-p", "no:cacheprovider"]
 pytest_add_cli_args_test_selection = {tests}
 timeout_multiplier = 3.0
-timeout_constant = 3.0
+timeout_constant = 10.0
 """
 KILLED = {"killed", "timeout", "segfault"}
 
