@@ -20,10 +20,9 @@ def ends_of_lambda(trajectory: Trajectory, found: Gradient) -> tuple:
     step after it, and at the end of the step before it."""
     sign, path = np.sign(trajectory.ts[-1] - trajectory.ts[0]), found.path
     lams, ts = path.lams.reshape(len(path.ts), -1), sign * path.ts
-    last = len(ts) - 1
     after = np.searchsorted(ts, sign * trajectory.ts, "right") - 1
-    before = np.minimum(np.searchsorted(ts, sign * trajectory.ts, "left"), last)
-    return lams[np.maximum(after, 0)], lams[before]
+    before = np.searchsorted(ts, sign * trajectory.ts, "left")
+    return lams[after], lams[before]
 
 
 def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: bool) -> float:

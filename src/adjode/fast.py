@@ -28,20 +28,19 @@ def adjoint_fast(
     traced: n for a batch of n. More covectors through the same trace evaluate nothing, and do not
     count.
     """
-    return swept(problem, loss, trajectory, rtol=rtol, atol=atol)[0]
+    return swept(problem, loss, trajectory)[0]
 
 
-def swept(problem, loss, trajectory, *, rtol=1e-6, atol=1e-8) -> tuple[Gradient, Batch | None]:
+def swept(problem, loss, trajectory) -> tuple[Gradient, Batch | None]:
     """`adjoint_fast`, and f as the batch that it used, if there is one."""
     if loss.running is not None or trajectory.stages is None or problem.z0.size == 0:
-        return adjoint_discrete(problem, loss, trajectory, rtol=rtol, atol=atol), None
+        return adjoint_discrete(problem, loss, trajectory), None
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     with np.errstate(all="ignore"):
         sweep, points = Sweep(problem, trajectory, lam, jumps), []
         theta_bar = theta_bar + sweep.run()
     for n in reversed(range(len(trajectory.ts))):
-        lams = [sweep.lams[n], sweep.after(n)][: 1 + (n in jumps)]
-        points += [(trajectory.ts[n], lam) for lam in lams]
+        points += [(trajectory.ts[n], lam) for lam in (sweep.lams[n], sweep.after(n))]
     stats = Stats(vjps=sweep.traced)
     return finish(problem, loss, trajectory, rows, theta_bar, points, stats), sweep.batch
 
@@ -98,7 +97,7 @@ class Sweep:
                     self.blocks = self.blocks.reshape(1, -1)
                 else:
                     self.batch = None
-        return self.by_vjps(0, last), 0
+        return self.by_vjps(last), 0
 
     def trace(self, nodes):
         values, back = self.batch(nodes.ts.ravel(), nodes.zs.reshape(nodes.ts.size, -1))
@@ -142,10 +141,10 @@ class Sweep:
             theta_bar = theta_bar + proven(back, kappa[None], big[None], np.max(np.abs(lam)))
         return theta_bar
 
-    def by_vjps(self, first, last):
-        """The core: a trace and a covector for each stage."""
+    def by_vjps(self, last):
+        """The core, down to the first node: a trace and a covector for each stage."""
         theta_bar = 0.0
-        for n in reversed(range(first, last)):
+        for n in reversed(range(last)):
             self.lams[n], more, used = self.back_over(self.trajectory, n, self.after(n + 1))
             theta_bar, self.traced = theta_bar + more, self.traced + used
         return theta_bar

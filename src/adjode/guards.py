@@ -47,10 +47,10 @@ class Guard:
 
     def found_or_refused(self, adjoint, trajectory) -> Gradient:
         refuse_jumps(self.problem, trajectory)
-        options, many = {"rtol": self.rtol, "atol": self.atol}, None
         if adjoint is adjoint_fast:
-            found, many = swept(self.problem, self.loss, trajectory, **options)
+            found, many = swept(self.problem, self.loss, trajectory)
         else:
+            options, many = {"rtol": self.rtol, "atol": self.atol}, None
             found = adjoint(self.problem, self.loss, trajectory, **options)
         if adjoint is adjoint_checkpointed:  # the nodes are gone, and with them what `estimate` looks at
             error = DOUBT / CONFIRMED * self.from_looser(trajectory, found)

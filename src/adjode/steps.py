@@ -55,7 +55,7 @@ def fixed_steps(field, z, stops, tableau, n_steps) -> Iterator[tuple]:
 
 def first_same_as_last(tableau) -> bool:
     """Is the last stage f(t + h, z_next), and so the first one of the next step?"""
-    return bool(tableau.c[-1] == 1 and np.array_equal(tableau.a[-1], tableau.b))
+    return np.array_equal(tableau.a[-1], tableau.b)  # so c_s = 1: the rows of a sum to c, b to 1
 
 
 def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False, patience=np.inf) -> Iterator:
@@ -67,7 +67,7 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False, patience
     if not np.all(np.isfinite(k)):
         raise IntegrationError(f"f(t, z, theta) is not finite at the start, t = {t}: {k[0]}")
     h = first_step(field, t, z, k[0], stops[-1] - t, tableau, atol + rtol * np.abs(z))
-    longest = (stops[-1] - t) / 10 if tangent else stops[-1] - t  # f may have more to say later
+    longest = (stops[-1] - t) / 10 if tangent else np.inf  # f may have more to say later
     power, v, error, held = tableau.order + 1, np.cos(1.0 + np.arange(len(z))), 0.0, 0
     reach, past = ((0.1 * rtol * math.factorial(power)) ** (1 / power), 0.5 * stable(tableau)), None
     for stop in stops[1:]:
@@ -91,7 +91,7 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False, patience
                 h = max(h, longer, key=abs) if factor > 1 and abs(step) < abs(h) else longer
                 t, z, k, tries, past = t_next, z_next, k_new, 0, (step, k_new, scale)
                 continue
-            h = step * (max(0.2, factor) if 1 <= error < np.inf else 0.2)
+            h = step * max(0.2, factor)  # which is 0.2 where factor is nan
             if abs(h) < 16 * np.spacing(abs(t)):
                 raise IntegrationError(f"the solve stopped at t = {t} before t = {stops[-1]}: the "
                                        "solution may blow up, or f be not finite")  # fmt: skip

@@ -19,7 +19,7 @@ def pullback(fun: Callable, *args) -> tuple:
     roots, value, end = run_traced(VJPNode, fun, args)
 
     def back(v):
-        pending, rows = {end: (v, False)} if end else {}, {}
+        pending, rows = {end: (v, False)}, {}
         for node in toposort(end) if end else ():
             row = rows[node] = pending.pop(node)[0]
             for parent, part in zip(node.parents, node.vjp(row), strict=True):
@@ -105,7 +105,7 @@ def vjp_of(argnums, primitive, value, args, kwargs) -> Callable:
     """autograd's own; for an elementwise function, its derivative, once, and then products."""
     vjp = primitive_vjps[primitive](argnums, value, args, kwargs)
     unary = isinstance(primitive.fun, np.ufunc) and len(args) == 1 and not kwargs
-    if not (unary and np.isrealobj(value) and np.isrealobj(args[0])):
+    if not (unary and np.isrealobj(value)):
         return vjp
     (slope,) = vjp(np.ones(np.shape(value)))
     return lambda v: (v * slope,)

@@ -11,7 +11,8 @@ from scipy.linalg import hilbert
 from scipy.sparse import coo_array, csr_array
 
 import adjode
-from adjode.linear import as_pattern
+from adjode.linear import Factor, as_pattern
+from adjode.newton import System, beyond, check_entries, damped, jacobian_entries, largest, short
 
 ROUNDING = 1e-12  # well-conditioned systems of a few unknowns
 FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None)
@@ -132,6 +133,14 @@ def test_an_unknown_of_two_dimensions():
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-14)
     corner = lambda x: adjode.root(c, np.zeros((3, 4)), x.reshape(3, 4))[0, 0]
     np.testing.assert_allclose(matrix[0], differences(corner, b.ravel()), atol=1e-11)
+
+
+def test_the_rows_of_a_matrix_of_unknowns():
+    theta, weights = np.array([[1.0, 2.0], [4.0, 3.0], [9.0, 5.0]]), np.arange(6.0).reshape(2, 3)
+    u = lambda theta: adjode.root(lambda u, theta: u**2 - theta.T, np.ones((2, 3)), theta, pattern=(0, 0))
+    np.testing.assert_allclose(u(theta), np.sqrt(theta.T), rtol=ROUNDING)
+    found = grad(lambda theta: anp.sum(weights * u(theta)))(theta)
+    np.testing.assert_allclose(found, (weights / (2 * np.sqrt(theta.T))).T, rtol=ROUNDING)
 
 
 def test_kepler():
@@ -277,8 +286,6 @@ def test_a_benign_ill_conditioned_system_is_solved_and_a_hopeless_one_refused():
 
 
 def test_the_estimate_of_what_rounding_leaves_is_above_the_error_and_not_far():
-    from adjode.linear import Factor
-
     for n in (4, 6, 8, 10):
         matrix, x = hilbert(n), np.ones(n)
         factor = Factor(as_pattern(None, n), matrix.ravel())
@@ -387,6 +394,8 @@ BAD = {
     "c": (lambda: root(c=3), TypeError, r"`c` must be callable as c\(u, theta\); got int"),
     "u0 text": (lambda: root(u0="one"), TypeError, "`u0` must be real numbers"),
     "u0 nan": (lambda: root(u0=[0.0, np.nan]), ValueError, r"`u0` must be finite; entry \(1,\)"),
+    "u0 traced": (lambda: grad(lambda u0: anp.sum(root(u0=u0)))(np.array([0.0, np.nan])), ValueError,
+                  r"`u0` must be finite; entry \(1,\)"),
     "u0 empty": (lambda: root(u0=[]), ValueError, r"`u0` must have at least one entry; got shape \(0,\)"),
     "theta none": (lambda: root(theta=None), TypeError, "`theta` must be real numbers"),
     "theta inf": (lambda: root(theta=[np.inf]), ValueError, "`theta` must be finite"),
@@ -463,3 +472,129 @@ def test_errors_of_the_equations_pass_through_untouched():
 
     with pytest.raises(Mine, match=r"^in the backward pass$"):
         by_grad(c)
+
+
+# -- parts of the solver -----------------------------------------------------------------------
+
+
+def banded_matrix(n=7, lower=2, upper=1):
+    rng = np.random.default_rng(4)
+    i, j = np.indices((n, n))
+    return np.where((i - j <= lower) & (j - i <= upper), rng.normal(size=(n, n)) + 4.0 * (i == j), 0.0)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_a_factor_solves_and_multiplies_from_both_sides(name):
+    matrix, x = banded_matrix(), np.linspace(-1, 2, 7)
+    pattern = as_pattern(mask_of(name, 7), 7)
+    factor = Factor(pattern, matrix[pattern.rows, pattern.cols])
+    for transposed, a in ((False, matrix), (True, matrix.T)):
+        np.testing.assert_allclose(factor.solve(x, transposed), np.linalg.solve(a, x), rtol=1e-12)
+        np.testing.assert_allclose(factor.times(x, transposed), a @ x, rtol=1e-13)
+        np.testing.assert_allclose(factor.times(x, transposed, size=True), np.abs(a) @ np.abs(x), rtol=1e-13)
+        entries = {"dense": 7, "sparse too wide": 7}.get(name, 4)  # in the longest row
+        spread = (1 + entries) * 1.1e-16 * np.abs(a) @ np.abs(x)
+        np.testing.assert_allclose(factor.spread(x, transposed), spread, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["dense", "banded", "sparse too wide"])
+def test_what_rounding_leaves_in_a_diagonal_system_is_known(name):
+    sizes, x, residual = np.array([1.0, -1e-3, 10.0]), np.array([1.0, 2.0, -3.0]), np.array([0.0, -1e-8, 0.0])
+    pattern = as_pattern((0, 0) if name == "banded" else mask_of(name, 3), 3)
+    factor = Factor(pattern, np.diag(sizes)[pattern.rows, pattern.cols])
+    spread = (1 + (1 if name == "banded" else 3)) * 1.1e-16 * np.abs(sizes * x)
+    for transposed in (False, True):
+        lost = np.max((np.abs(residual) + spread) / np.abs(sizes))
+        assert factor.rounding(x, residual, transposed) == pytest.approx(lost, rel=1e-9)
+    assert factor.rounding(x, 0.0, False) == pytest.approx(np.max(spread / np.abs(sizes)), rel=1e-9)
+    np.testing.assert_allclose(factor.noise(x), 10 * spread / np.abs(sizes), rtol=1e-9)
+
+
+def test_noise_is_the_largest_of_three_draws_and_the_same_each_time():
+    pattern = as_pattern(None, 7)
+    factor, x = Factor(pattern, banded_matrix().ravel()), np.ones(7)
+    noise = factor.noise(x)
+    bound = 10 * np.abs(np.linalg.inv(banded_matrix())) @ factor.spread(x, False)
+    assert np.all(noise <= bound * (1 + 1e-12)) and np.all(noise > 0.05 * bound)
+    np.testing.assert_array_equal(factor.noise(x), noise)
+
+
+@pytest.mark.parametrize("lower, upper", [(0, 0), (1, 0), (0, 2), (2, 1), (6, 6)])
+def test_a_band_has_its_entries_and_groups(lower, upper):
+    pattern, (i, j) = as_pattern((lower, upper), 7), np.indices((7, 7))
+    inside = (i - j <= lower) & (j - i <= upper)
+    found = np.zeros((7, 7), int)
+    np.add.at(found, (pattern.rows, pattern.cols), 1)
+    np.testing.assert_array_equal(found, inside)
+    assert len(pattern.seeds) == min(lower + upper + 1, 7)
+    assert as_pattern((np.int64(lower), np.int64(upper)), 7).n == 7
+
+
+def test_a_mask_may_have_its_entries_in_any_order():
+    rows, cols = np.array([2, 0, 1, 2, 0]), np.array([2, 1, 1, 0, 0])
+    pattern = as_pattern(coo_array((np.ones(5), (rows, cols)), shape=(3, 3)), 3)
+    np.testing.assert_array_equal(pattern.group[[0, 1]], [0, 1])  # the rows 0 and 1 share a column
+    assert pattern.group[2] == 1  # and 2 has none of 1's
+    matrix = np.array([[1.0, 2, 0], [0, 3, 0], [4, 0, 5]])
+    solve = pattern.decompose(matrix[pattern.rows, pattern.cols])
+    np.testing.assert_allclose(solve(np.ones(3), True), np.linalg.solve(matrix.T, np.ones(3)), rtol=1e-14)
+
+
+def system(c, n, pattern=None, theta=1.0):
+    return System(c, np.zeros(n), lambda theta: theta, as_pattern(pattern, n), 1e-10, 1e-12)
+
+
+def test_a_step_is_halved_until_the_next_one_is_shorter():
+    u, step, noise = np.array([1.0, 2.0]), np.array([4.0, -8.0]), np.zeros(2)
+    for shortest in (1.0, 0.5, 0.125):
+        tried = []
+
+        def again(there, shortest=shortest, tried=tried):
+            s = (there[0] - 1.0) / 4.0
+            tried.append(s)
+            # at the limit of (1 - s / 4) |step| where it is enough, just above it where not
+            return (1 - s / 4) * (1.0 if s == shortest else 1.001) * step
+
+        found = damped(u, step, again, noise, None, None)
+        np.testing.assert_allclose(found, u + shortest * step)
+        assert tried == [2.0**-i for i in range(len(tried))] and tried[-1] == shortest
+    quiet = np.array([4.0, 12.0])  # the next step may be as long as its noise
+    np.testing.assert_array_equal(
+        damped(u, step, lambda there: np.array([0.0, 12.0]), quiet, None, None), u + step
+    )
+
+
+def test_what_is_noise_does_not_count():
+    np.testing.assert_array_equal(beyond(np.array([1.0, 1.0, 0.0]), np.array([-3.0, 0.5, 2.0])), [2, 0, 2])
+    assert largest(np.array([1.0, -3.0])) == 3.0 and isinstance(largest(np.ones(2)), float)
+    assert short(np.arange(10.0).reshape(2, 5)) == "[0. 1. ... 8. 9.]"
+    assert short(np.array([1 / 3, 2.0])) == "[0.3333 2.    ]"
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_the_entries_of_c_u_come_from_few_rows(name):
+    rng = np.random.default_rng(2)
+    u, theta = rng.normal(size=6), (rng.normal(size=6), rng.normal(size=6))
+    parts = System(chain, np.zeros(6), lambda theta: theta, as_pattern(mask_of(name, 6), 6), 1e-10, 1e-12)
+    value, values = jacobian_entries(parts, u, theta)
+    np.testing.assert_allclose(value, chain(u, theta), rtol=1e-14)
+    exact = jacobian(lambda u: chain(u, theta))(u)
+    np.testing.assert_allclose(values, exact[parts.pattern.rows, parts.pattern.cols], rtol=1e-13)
+
+
+@pytest.mark.parametrize("off, wrong", [(0.0, False), (3e-11, False), (1e-8, True)])
+def test_entries_that_do_not_give_a_random_row_are_refused(off, wrong):
+    parts, matrix = system(None, 7, (2, 1)), banded_matrix()
+    outside = matrix.copy()
+    outside[0, 5] = off
+    row = lambda v: v @ outside
+    values = matrix[parts.pattern.rows, parts.pattern.cols]
+    if wrong:
+        with pytest.raises(ValueError, match="entries outside of `pattern`: column 5 of a random"):
+            check_entries(parts, values, row)
+    else:
+        np.testing.assert_array_equal(check_entries(parts, values, row), values)
+    full = system(None, 7)
+    np.testing.assert_array_equal(check_entries(full, matrix.ravel(), None), matrix.ravel())  # none outside
+    with pytest.raises(adjode.RootError, match="c_u is not finite"):
+        check_entries(parts, values * np.nan, row)

@@ -238,3 +238,14 @@ def test_a_kink_that_the_steps_of_z_pass_over_is_seen():
     assert abs(grad(lambda a: end(a, "discrete"))(0.5) / exact - 1) < 1e-4
     with pytest.raises(adjode.GradientError, match=r'tighter solve tells\. Use adjoint="discrete"'):
         grad(lambda a: end(a, "checkpointed"))(0.5)
+
+
+@pytest.mark.parametrize("ts", [[0.1], [0.1, 0.8], None])
+def test_the_same_bits_where_nothing_is_observed_at_the_ends(zoo, ts):
+    case = zoo.case("clocked")
+    problem = case.problem()
+    seen = None if ts is None else adjode.Observations(ts, lambda i, z: (i + 1) * case.loss(z))
+    loss = adjode.Loss(terminal=lambda z, theta: z[0] ** 2, observations=seen)
+    for whole, times in both(problem, loss, "rk4"):
+        wanted = adjode.adjoint_discrete(problem, loss, whole)
+        assert_same_bits(adjode.adjoint_checkpointed(problem, loss, times), wanted)

@@ -1,11 +1,15 @@
 """The continuous adjoint: its path, its jumps, its guards."""
 
+from dataclasses import replace
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
 
 import adjode
+from adjode.steps import Counted, adaptive_steps
 
+CONTINUOUS = ["adjoint_backsolve", "adjoint_interpolated", "adjoint_quadrature"]
 STRATEGIES = ["discrete", "backsolve", "interpolated", "quadrature"]
 
 
@@ -154,3 +158,152 @@ def test_memory_of_backsolve_does_not_grow_with_the_steps(zoo):
     assert stored["discrete", 1e-10] / stored["discrete", 1e-4] == pytest.approx(
         steps["discrete", 1e-10] / steps["discrete", 1e-4], rel=0.1
     )
+
+
+def by_name(name, problem, loss, **options):
+    """A continuous adjoint of a solve that it can read."""
+    return getattr(adjode, name)(problem, loss, adjode.solve(problem, running=loss.running), **options)
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_the_tolerances_are_those_of_solve_when_absent(zoo, name):
+    case = zoo.case("logistic")
+    loss = adjode.Loss(terminal=lambda z, theta: case.loss(z))
+    found, wanted = (by_name(name, case.problem(), loss, **o) for o in ({}, {"rtol": 1e-6, "atol": 1e-8}))
+    np.testing.assert_array_equal(found.z0, wanted.z0)
+    assert found.theta == wanted.theta and found.stats == wanted.stats
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_the_way_back_takes_the_steps_of_its_equations_at_the_tolerances_asked(name, running):
+    # z = cos t: lambda = 0.05 cos(3 - t), or the integral of 0.05 cos(s - t) from t to 3
+    z0, field = np.array([1.0, 0.0]), lambda t, z, theta: anp.array([-z[1], z[0]]) * theta
+    seen = lambda z: 0.05 * (z[0] + 2 * z[1])
+    parts = {"running": lambda t, z, _: seen(z)} if running else {"terminal": lambda z, _: seen(z)}
+    problem, loss = adjode.InitialValueProblem(field, z0, 0.0, 30.0, 1.0), adjode.Loss(**parts)
+    rtol, atol = 1e-13, 1e-5  # nothing but atol counts
+    row = np.array([0.05, 0.1])
+    scale = 1.0 if running else 0.1  # of lambda and theta_bar; at least 1 beside a running cost
+    a = np.array([[0.0, -1.0], [1.0, 0.0]])
+    forward = adjode.solve(problem, rtol=1e-12, atol=1e-14, running=loss.running)
+
+    def back(t, state):
+        z = state[:2] if name == "adjoint_backsolve" else forward.dense(t)
+        lam = state[-3:-1] if name != "adjoint_quadrature" else state
+        rates = [a @ z] if name == "adjoint_backsolve" else []
+        rates.append(-lam @ a - running * row)
+        return np.concatenate(rates if name == "adjoint_quadrature" else [*rates, [-lam @ a @ z]])
+
+    parts = {"adjoint_backsolve": [forward.zs[-1], row * (not running), [0.0]],
+             "adjoint_interpolated": [row * (not running), [0.0]],
+             "adjoint_quadrature": [row * (not running)]}[name]  # fmt: skip
+    start = np.concatenate(parts)
+    scales = np.full(len(start), scale)
+    if name == "adjoint_backsolve":
+        scales[:2] = 1.0
+    by_hand = list(adaptive_steps(Counted(back), start, [30.0, 0.0], adjode.dop853(), rtol, atol * scales))
+    found = getattr(adjode, name)(problem, loss, forward, rtol=rtol, atol=atol)
+    assert found.stats.steps - forward.stats.steps == len(by_hand) - 1 > 10
+    assert found.stats.rejected - forward.stats.rejected == sum(s[4] - 1 for s in by_hand[:-1])
+    nodes = [0.0, 30.0] if name == "adjoint_backsolve" else [s[0] for s in by_hand[::-1]]
+    np.testing.assert_allclose(found.path.ts, nodes, atol=1e-9)
+    assert (found.path.dense is None) == (name != "adjoint_quadrature")
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+@pytest.mark.parametrize("theta", [0.7, ()])
+def test_every_vjp_is_counted(name, theta):
+    calls = []
+
+    def f(t, z, theta):
+        calls.append(t)
+        return (0.7 if isinstance(theta, tuple) else theta) * anp.sin(z) * t
+
+    problem = adjode.InitialValueProblem(f, [1.0], 0.5, 2.0, theta)
+    seen = adjode.Observations([1.0, 2.0], lambda i, z: z[0])
+    forward = adjode.solve(problem, ts=seen.ts)
+    calls.clear()
+    found = getattr(adjode, name)(problem, adjode.Loss(observations=seen), forward)
+    assert found.stats.vjps == len(calls) > 0
+    assert found.stats.f_evaluations == forward.stats.f_evaluations
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+@pytest.mark.parametrize("way", [1.0, -1.0])
+def test_an_interval_of_a_single_step_counts(name, way):
+    problem = adjode.InitialValueProblem(lambda t, z, theta: theta + 0 * z, [1.0], 0.0, 1e-7 * way, 2.0)
+    found = by_name(name, problem, adjode.Loss(terminal=lambda z, theta: z[0]))
+    assert len(found.path.ts) == 2 and found.stats.steps == adjode.solve(problem).stats.steps + 1
+    assert found.theta == pytest.approx(1e-7 * way, rel=1e-9)
+
+
+@pytest.mark.parametrize("factor", [0.99, 1.01])
+@pytest.mark.parametrize("size", [0.1, 3.0])
+def test_backsolve_allows_ten_times_the_tolerance_where_z_comes_back(size, factor):
+    f, rtol, atol = (lambda t, z, theta: 0.0 * z), 1e-3, 1e-4
+    off = factor * (10 * atol + 10 * rtol * size)
+    off /= 1 - 10 * rtol * factor  # the size is that of the state that is missed
+    trajectory = adjode.solve(adjode.InitialValueProblem(f, [size], 0.0, 1.0))
+    problem = adjode.InitialValueProblem(f, [size + off], 0.0, 1.0)
+    zs = trajectory.zs.copy()
+    zs[0] = size + off
+    stored, loss = replace(trajectory, zs=zs), adjode.Loss(terminal=lambda z, theta: z[0])
+    if factor > 1:
+        with pytest.raises(adjode.GradientError, match=r"unstable: at t = 0\.0 it misses"):
+            adjode.adjoint_backsolve(problem, loss, stored, rtol=rtol, atol=atol)
+    else:
+        assert adjode.adjoint_backsolve(problem, loss, stored, rtol=rtol, atol=atol).z0 == [1.0]
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_a_problem_without_a_state_has_a_derivative_in_theta_alone(name):
+    problem = adjode.InitialValueProblem(lambda t, z, theta: theta * z, np.zeros(0), 0.0, 1.0, 3.0)
+    found = by_name(name, problem, adjode.Loss(terminal=lambda z, theta: theta**2 + anp.sum(z)))
+    assert found.z0.shape == (0,) and found.theta == 6.0 and found.t1 == 0.0
+
+
+def test_the_integral_over_theta_is_taken_on_each_forward_step():
+    # a pulse between the nodes of a rule over the whole interval; the forward solve stops around it
+    pulse = lambda t: anp.exp(-(((t - 1.234) / 0.004) ** 2))
+    problem = adjode.InitialValueProblem(lambda t, z, theta: theta * pulse(t) + 0 * z, [1.0], 0.0, 6.0, 2.0)
+    forward = adjode.solve(problem, ts=1.234 + np.linspace(-0.03, 0.03, 13))
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    found = adjode.adjoint_quadrature(problem, loss, forward)
+    assert found.theta == pytest.approx(0.004 * np.sqrt(np.pi), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-14])
+def test_the_integral_over_theta_is_as_tight_as_asked_and_not_tighter(size):
+    # theta = 0: the steps know nothing of cos(40 t)
+    problem = adjode.InitialValueProblem(lambda t, z, w: w * anp.cos(40 * t) + 0 * z, [1.0], 0.0, 6.0, 0.0)
+    loss, forward = adjode.Loss(terminal=lambda z, theta: size * z[0]), adjode.solve(problem)
+    rough, fine = (adjode.adjoint_quadrature(problem, loss, forward, rtol=rtol, atol=1e-14)
+                   for rtol in (1e-2, 1e-10))  # fmt: skip
+    assert fine.theta / size == pytest.approx(np.sin(240) / 40, rel=1e-9)
+    assert rough.theta / size == pytest.approx(np.sin(240) / 40, rel=1e-2)
+    assert rough.stats.vjps < 0.8 * fine.stats.vjps
+
+
+def test_an_integral_over_theta_that_cannot_be_found_is_refused():
+    wild = lambda t, z, w: w * anp.cos(1e5 * t) + 0 * z
+    problem = adjode.InitialValueProblem(wild, [1.0], 0.0, 6.0, 0.0)
+    with pytest.raises(adjode.GradientError, match=r'lambda f_theta failed: .*Use adjoint="discrete"'):
+        by_name("adjoint_quadrature", problem, adjode.Loss(terminal=lambda z, theta: z[0]))
+
+
+def test_the_interpolant_of_lambda_has_the_shape_of_the_state(zoo):
+    case = zoo.case("batch")
+    loss = adjode.Loss(terminal=lambda z, theta: case.loss(z))
+    path = by_name("adjoint_quadrature", case.problem(), loss).path
+    for t, lam in zip(path.ts, path.lams, strict=True):
+        np.testing.assert_allclose(path.dense(t), lam, rtol=1e-8, atol=1e-12)
+    assert path.dense(path.ts).shape == (len(path.ts), 3, 2)
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_a_derivative_that_is_not_finite_is_refused_without_a_warning(name):
+    f = lambda t, z, theta: -z + 0.0 * anp.sqrt(theta)  # sqrt has no derivative at 0
+    problem = adjode.InitialValueProblem(f, [1.0], 0.0, 1.0, 0.0)
+    with pytest.raises(adjode.GradientError):
+        by_name(name, problem, adjode.Loss(terminal=lambda z, theta: z[0]))

@@ -1,10 +1,13 @@
 """Complex step, dot products and the invariant, on functions whose derivatives are known."""
 
+import warnings
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
 
 import adjode
+from adjode.invariant import drifted, slope
 
 M = np.array([[0.5, -1.2, 0.3], [2.0, 0.1, -0.7]])
 X, V = np.array([0.4, -0.9, 1.3]), np.array([1.0, 0.5, -2.0])
@@ -154,3 +157,95 @@ def test_a_loss_that_does_not_change_is_refused_not_divided_by():
     problem = adjode.InitialValueProblem(lambda t, z, theta: -z, [1.0], 0.0, 1.0)
     loss = adjode.Loss(terminal=lambda z, theta: 0.0 * z[0])
     assert not adjode.invariant_drift(problem, loss, adjode.gradient(problem, loss)).passes
+
+
+@pytest.mark.parametrize("length", [1e-9, 1e6])
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_complex_step_judges_a_function_by_its_own_size_and_that_of_the_direction(size, length):
+    found = adjode.complex_step(lambda x: size * smooth(x), X, length * V)
+    np.testing.assert_allclose(found, size * length * jacobian(X) @ V, rtol=1e-13)
+    with pytest.raises(ValueError, match="disagree"):
+        adjode.complex_step(lambda x: size * CHANGED["abs in one term"](x), X, length * V)
+
+
+def test_complex_step_knows_what_a_difference_gets_wrong():
+    far = 1e6 * X  # a step beside X itself would be lost in rounding
+    assert adjode.complex_step(lambda x: np.sum(x**2), far, V) == pytest.approx(2 * far @ V, rel=1e-14)
+    with pytest.raises(ValueError, match="disagree"):
+        adjode.complex_step(lambda x: np.sum(x**2) + 1e5 * np.abs(x[1]), far, V)
+    high = lambda x: 1e9 + np.sum(np.sin(x))  # the difference has seven digits less
+    assert adjode.complex_step(high, X, V) == pytest.approx(np.cos(X) @ V, rel=1e-14)
+
+
+def test_complex_step_starts_from_real_numbers():
+    for x, d in (([1j, 2.0], [1.0, 0.0]), ([1.0, 2.0], [1j, 0.0])):
+        with pytest.raises(TypeError):
+            adjode.complex_step(np.sum, x, d)
+
+
+def test_complex_step_leaves_other_warnings_alone():
+    def talking(x):
+        warnings.warn("by the way", stacklevel=2)
+        return np.sum(x**2)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert adjode.complex_step(talking, X, V) == pytest.approx(2 * X @ V)
+
+
+def test_dot_products_are_those_of_five_pairs_unless_said_otherwise():
+    jvp, vjp = (lambda v: J @ v), (lambda w: w @ J)
+    plain, again = (
+        adjode.dot_product_test(jvp, vjp, (3,), (2,)),
+        adjode.dot_product_test(jvp, vjp, (3,), (2,)),
+    )
+    said = adjode.dot_product_test(jvp, vjp, (3,), (2,), claim=1e-10, pairs=5, seed=0)
+    for test in (again, said):
+        np.testing.assert_array_equal(test.jvps, plain.jvps)
+    assert len(plain.jvps) == 5 and plain.excludes == 1e-10
+    np.testing.assert_allclose(plain.vjps, plain.jvps, rtol=1e-12)
+
+
+def test_small_products_are_compared_too_and_zero_ones_fail_once():
+    tiny = adjode.dot_product_test(lambda v: 1e-9 * J @ v, lambda w: 1.001e-9 * w @ J, (3,), (2,))
+    assert not tiny.passes and tiny.gap == pytest.approx(1e-3, rel=1e-6)
+    zero = adjode.dot_product_test(lambda v: 0.0 * v, lambda w: w, (2,), (2,))
+    assert zero.failures == ("every J v is zero: nothing was tested",) and zero.gap == np.inf
+    with pytest.raises(ValueError, match=r"need the shapes \(2,\) and \(3,\); got \(2,\) and \(2,\)"):
+        adjode.dot_product_test(lambda v: J @ v, lambda w: w, (3,), (2,))
+
+
+def test_the_tangent_is_solved_to_ten_digits_unless_said_otherwise():
+    # a small rotation by 40: what is small beside 1 counts as well
+    turn = 20.0 * np.array([[0.0, 1.0], [-1.0, 0.0]])
+    problem = adjode.InitialValueProblem(lambda t, z, theta: anp.dot(turn, z), [1e-4, 0.0], 0.0, 2.0)
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    gradient = adjode.gradient(problem, loss, rtol=1e-12, atol=1e-14)
+    options = {"direction": np.array([1e-4, 2e-4]), "claim": 1e-7}
+    plain = adjode.invariant_drift(problem, loss, gradient, **options)
+    assert plain.passes and plain.drift < 3e-8
+    said = adjode.invariant_drift(problem, loss, gradient, rtol=1e-10, atol=1e-12, **options)
+    np.testing.assert_array_equal(said.values, plain.values)
+    loose, strict = (adjode.invariant_drift(problem, loss, gradient, rtol=1e-3, atol=a, **options)
+                     for a in (1.0, 1e-14))  # fmt: skip
+    assert strict.drift > 100 * plain.drift and np.any(loose.values != strict.values)
+    again = [adjode.invariant_drift(problem, loss, gradient).values for _ in range(2)]
+    np.testing.assert_array_equal(*again)  # the same direction, though it is random
+
+
+def test_a_drift_is_relative_and_has_a_place():
+    ts, values = np.array([0.0, 1.0, 3.0]), np.array([10.0, 10.5, 10.4])
+    test = drifted(ts, values, -10.0, -10.0, 0.06)
+    assert test.drift == pytest.approx(0.05) and test.where == 1.0 and test.excludes == 0.06
+    assert test.failures == ("constant, but off by 2.0e+00: a factor, or dL/dz0",)
+    test = drifted(ts, values, 10.0, 10.0, 0.04)
+    assert test.failures == ("it changes by 5.0e-02 of its size, most at t = 1",)
+    assert drifted(ts, values, 10.0, 10.0, 0.06).passes
+    assert not drifted(ts, values, 10.0, 10.7, 0.06).passes  # dL/dz0 v is off
+
+
+@pytest.mark.parametrize("z, v", [(0.0, 1e3), (0.0, 1e-6), (1e6, 1.0), (1e6, 1e6)])
+def test_a_slope_suits_the_size_of_its_place_and_of_its_direction(z, v):
+    size = max(z, 1.0)
+    found = slope(lambda x: np.sin(1.0 + x / size), np.array([z]), np.array([v]))
+    np.testing.assert_allclose(found, v / size * np.cos(1.0 + z / size), rtol=1e-9)

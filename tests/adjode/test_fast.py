@@ -65,6 +65,9 @@ FIELDS = {
                    {"clock": True}, 6),
     "three axes": (lambda t, z, theta: anp.tanh(anp.dot(z, theta)) * t, Z422, W2,
                    {"merged": True, "clock": True}, 2),
+    "axes of three lengths": (lambda t, z, theta: anp.tanh(anp.dot(z, theta)) * t,
+                              np.linspace(-1, 1, 12).reshape(2, 2, 3), W3,
+                              {"merged": True, "clock": True}, 3),
     "fifty": (lambda t, z, theta: anp.dot(anp.tanh(z), theta) - z * t, np.ones(50), W50, {"clock": True}, 50),
     "nothing of z": (lambda t, z, theta: 0.0 * z + theta * anp.cos(t), Z3, 1.5, {"clock": True}, 1),
     "kinks": (lambda t, z, theta: anp.where(z > 0, theta * z, t * anp.floor(theta) - z), Z3, 1.5,
@@ -158,12 +161,12 @@ def test_a_batch_is_used_in_the_layout_that_suits_the_field(name):
     trajectory = adjode.solve(problem, rtol=1e-5)
     sweep = fast.Sweep(problem, trajectory, np.ones(problem.z0.size), {})
     sweep.run()
+    assert sweep.traced == trajectory.stats.steps * 12 + 13  # each once; a step and a VJP to begin
     if layout is None:
         assert sweep.batch is None
     else:
         assert sweep.batch.layout == batched.Layout(**layout)
         assert sweep.blocks.shape == (problem.z0.size // block, block)
-        assert sweep.traced == trajectory.stats.steps * 12 + 13  # each once; a step and a VJP to begin
 
 
 @pytest.mark.parametrize("way", ["by_jacobians", "by_stages", "by_vjps"])
@@ -215,13 +218,14 @@ def test_a_guess_at_the_structure_that_is_wrong_is_refused():
     assert differ(*both(problem, loss_of(0.7), trajectory)) < SAME
 
 
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])
 @pytest.mark.parametrize("planted", ["jacobians", "stage_propagators"])
-def test_a_planted_error_is_refused_and_the_result_is_right(planted, monkeypatch):
+def test_a_planted_error_is_refused_and_the_result_is_right(planted, size, monkeypatch):
     problem, _, _ = problem_of("net")
     trajectory = adjode.solve(problem)
     right = getattr(fast, planted)
     monkeypatch.setattr(fast, planted, lambda *args: right(*args) * (1 + 1e-10))
-    sweep = fast.Sweep(problem, trajectory, np.ones(3), {})
+    sweep = fast.Sweep(problem, trajectory, size * np.ones(3), {})
     sweep.run()
     assert sweep.batch is None
     assert differ(*both(problem, loss_of(problem.theta), trajectory)) < SAME
@@ -420,3 +424,166 @@ def test_recorded_rows_are_those_of_the_pullback():
         np.testing.assert_allclose(z_bar, back(v)[0], rtol=1e-14)
     assert record(lambda z: np.ones(2), 3.0)[1](np.ones(2)) == [0.0]
     np.testing.assert_array_equal(record(lambda z: z, Z3)[1](Z3)[0], Z3)
+
+
+def test_a_problem_without_a_state_has_a_derivative_in_theta_alone():
+    problem = adjode.InitialValueProblem(lambda t, z, theta: theta * z, np.zeros(0), 0.0, 1.0, 3.0)
+    loss = adjode.Loss(terminal=lambda z, theta: theta**2 + anp.sum(z))
+    found = adjode.adjoint_fast(problem, loss, adjode.solve(problem))
+    assert found.theta == 6.0 and found.z0.shape == (0,)
+
+
+@pytest.mark.parametrize("off, refused", [(0.0, False), (2e-12, False), (4e-12, True), (np.nan, True)])
+def test_a_guess_is_proven_by_the_rows_to_a_trillionth_of_lambda_and_its_parts(off, refused):
+    # the scale of each step is |lambda| plus its largest part: 1 + 2, and 10 + 2
+    kappa = np.array([[[1.0, 0.5], [0.2, -0.3]], [[1.0, 0.1], [0.7, 0.0]]])
+    back = lambda v: (2.0 * v, np.sum(v, axis=0))
+    big = 2.0 * kappa
+    big[0, 1, 0] += off
+    if refused:
+        with pytest.raises(fast.Refused):
+            fast.proven(back, kappa, big, np.array([1.0, 10.0]))
+    else:
+        theta_bar = fast.proven(back, kappa, big, np.array([1.0, 10.0]))
+        np.testing.assert_allclose(theta_bar, [2.9, 0.3], rtol=1e-14)
+    far = 2.0 * kappa
+    far[1, 0, 1] += 10e-12  # beside a larger lambda
+    fast.proven(back, kappa, far, np.array([1.0, 10.0]))
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_propagators_of_a_linear_field_are_the_rows_of_the_stages(implicit):
+    # M_i = h (b_i + sum_j a_ji M_j) A, so the sum over i is the derivative of the step less I
+    a_z = np.array([[0.3, -1.1], [0.7, 0.2]])
+    tableau, h = (adjode.radau() if implicit else adjode.rk4()), 0.2
+    s = len(tableau.b)
+    f_z = np.broadcast_to(a_z, (2, s, 1, 2, 2))
+    sizes = np.array([h, -h])[:, None, None, None]
+    solve = fast.implicit_propagators if implicit else fast.stage_propagators
+    parts = solve(tableau.a, tableau.b, sizes, f_z)
+    assert parts.shape == (s, 2, 1, 2, 2)
+    for n, step in enumerate((h, -h)):
+        m = parts[:, n, 0]
+        right = step * (tableau.b[:, None, None] * np.eye(2) + np.tensordot(tableau.a.T, m, 1)) @ a_z
+        np.testing.assert_allclose(m, right, atol=1e-14)
+
+
+def test_the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold(monkeypatch):
+    problem, _, _ = problem_of("net")
+    trajectory = adjode.solve_fixed(problem, adjode.rk4(), 40)
+    sweep = fast.Sweep(problem, trajectory, np.ones(3), {})
+    _, _, held = sweep.batch.trace(trajectory.ts[:4], trajectory.zs[:4])  # the stages of a step
+    steps = lambda way: [b - a for a, b in zip(way[1:], way, strict=False)]
+    for way, a_step in (("by_stages", held), ("by_jacobians", held + 3 * 4 * 3 * 3)):
+        ends = [40]
+        monkeypatch.setattr(fast, "ROOM", 7 * a_step)
+        sweep = fast.Sweep(problem, trajectory, np.ones(3), {}, way)
+        while ends[-1] > 0:
+            ends.append(sweep.chunk(ends[-1])[1])
+        assert steps(ends) == [7] * 5 + [5]
+        whole = fast.Sweep(problem, trajectory, np.ones(3), {}, "by_vjps")
+        whole.run()
+        np.testing.assert_allclose(sweep.lams, whole.lams, rtol=SAME)
+    monkeypatch.setattr(fast, "ROOM", 1)
+    assert fast.Sweep(problem, trajectory, np.ones(3), {}).chunk(40)[1] == 39  # one step at least
+    implicit = adjode.solve_fixed(problem, adjode.radau(), 40)  # and its linear systems, (3 x 3)^2
+    sweep = fast.Sweep(problem, implicit, np.ones(3), {})
+    monkeypatch.setattr(fast, "ROOM", 20 * (sweep.held + 3 * 3 * 3 * 3 + (3 * 3) ** 2))
+    assert sweep.chunk(40)[1] == 20
+
+
+def test_no_axis_of_the_state_or_of_theta_is_as_long_as_that_of_the_nodes():
+    free = batched.no_accident
+    assert free(5, (3,), []) == 5 and free(3, (3,), []) == 4
+    assert free(3, (3,), [np.zeros((4, 5))]) == 6
+    assert free(6, (2, 2), [np.zeros(12)]) == 7  # the rows of 6 nodes are 12
+    assert free(1, (), []) == 2
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (4, 2, 2)])
+@pytest.mark.parametrize("layout", batched.LAYOUTS)
+def test_a_layout_is_a_turn_and_back(layout, shape):
+    if layout.merged and len(shape) < 2:
+        return
+    into, out = batched.turns(layout, shape)
+    nodes = np.arange(5.0 * np.prod(shape, dtype=int)).reshape(5, -1)
+    turned = into(nodes)
+    single = nodes[2].reshape(shape)
+    if layout.merged:
+        assert turned.shape == (5 * shape[0], *shape[1:])
+        np.testing.assert_array_equal(turned[2 * shape[0] : 3 * shape[0]], single)
+    elif layout.last:
+        assert turned.shape == (*shape, 5) and turned.flags.c_contiguous
+        np.testing.assert_array_equal(turned[..., 2], single)
+    else:
+        assert turned.shape == (5, *shape)
+        np.testing.assert_array_equal(turned[2], single)
+    np.testing.assert_array_equal(out(turned), nodes)
+
+
+@pytest.mark.parametrize("scheme", ["midpoint", "dopri5", "dop853", "trapezoid", "radau"])
+def test_the_nodes_are_the_stages_that_count(scheme):
+    f = lambda t, z, theta: theta * anp.array([[z[0, 1] * t], [anp.cos(z[0, 0])]]).T
+    problem = adjode.InitialValueProblem(f, [[1.0, 0.5]], 0.3, 1.3, 0.7)
+    tableau = getattr(adjode, scheme)()
+    trajectory = adjode.solve_fixed(problem, tableau, 5)
+    tableau, kept = trajectory.tableau, batched.stages_that_count(trajectory.tableau)
+    wanted = {"midpoint": [0, 1], "trapezoid": [0, 1], "radau": [1, 2, 3], "dopri5": range(6),
+              "dop853": range(12)}[scheme]  # fmt: skip
+    np.testing.assert_array_equal(kept, wanted)
+    nodes = batched.stage_nodes(problem, trajectory, 1, 4)
+    np.testing.assert_allclose(nodes.hs, 0.2, rtol=1e-12)
+    for n in range(3):
+        for i, c in enumerate(tableau.c[kept]):
+            assert nodes.ts[n, i] == pytest.approx(trajectory.ts[1 + n] + 0.2 * c)
+            stage = 0.2 * tableau.a[kept[i]] @ trajectory.stages[1 + n]
+            np.testing.assert_allclose(nodes.zs[n, i], trajectory.zs[1 + n].ravel() + stage, rtol=1e-12)
+            z = nodes.zs[n, i].reshape(1, 2)
+            np.testing.assert_allclose(nodes.ks[n, i], f(nodes.ts[n, i], z, 0.7).ravel(), rtol=1e-12)
+    one = nodes.step(1)
+    np.testing.assert_array_equal(one.zs, nodes.zs[1:2])
+    assert [len(part) for part in (one.ts, one.zs, one.ks, one.hs)] == [1] * 4
+
+
+def test_values_agree_to_the_rounding_of_f_and_of_z_over_a_step():
+    ones = np.ones((1, 2, 1))
+    scale = lambda z, h: batched.Nodes(np.zeros((1, 2)), z * ones, 3.0 * ones, np.array([h]))
+    for z, h, allowed in ((0.0, 0.5, 3e-12), (4.0, -0.5, 11e-12)):
+        values = np.array([[3.0], [3.0 + 0.9 * allowed]])
+        assert scale(z, h).agree(values)
+        assert not scale(z, h).agree(values + 0.2 * allowed)
+    assert not scale(0.0, 1.0).agree(np.array([[3.0], [np.nan]]))
+
+
+def test_a_batch_says_what_is_wrong_with_the_shape_of_its_result():
+    f = lambda t, z, theta: z[..., :1]
+    many = batched.Batch(adjode.InitialValueProblem(f, np.ones(2), 0.0, 1.0), batched.Layout())
+    with pytest.raises(ValueError, match=r"f has shape \(5, 1\) for a batch of shape \(5, 2\)"):
+        many(np.zeros(5), np.ones((5, 2)))
+
+
+def test_values_of_a_batch_need_no_trace_and_rows_of_z_none_of_theta():
+    problem, layout, _ = problem_of("column net")
+    many = batched.Batch(problem, batched.Layout(**layout))
+    ts, zs = np.linspace(0.2, 0.9, 3), RNG.normal(size=(3, 3))  # as many nodes as entries: padded
+    values, back, held = many.trace(ts, zs)
+    np.testing.assert_array_equal(many.values(ts, zs), values)
+    assert values.shape == (3, 3) and held > 3 * 3
+    singles = [problem.f(t, z, problem.theta) for t, z in zip(ts, zs, strict=True)]
+    np.testing.assert_allclose(values, singles, rtol=1e-12)
+    v = RNG.normal(size=(3, 3))
+    z_bar, nothing = back(v, theta=False)
+    assert nothing is None
+    np.testing.assert_array_equal(z_bar, back(v)[0])
+    seen = []
+    plain = lambda t, z, theta: seen.append(isbox(z)) or theta * z
+    many = batched.Batch(adjode.InitialValueProblem(plain, np.ones(2), 0.0, 1.0, 2.0), batched.Layout())
+    np.testing.assert_array_equal(many.values(np.zeros(5), np.ones((5, 2))), np.full((5, 2), 2.0))
+    assert seen == [False]
+
+
+def test_an_adjoint_that_overflows_is_refused_without_a_warning():
+    problem = adjode.InitialValueProblem(lambda t, z, theta: theta * z, [0.0], 0.0, 1.0, 1e3)
+    trajectory = adjode.solve_fixed(problem, adjode.rk4(), 150)  # lambda grows to 1e331
+    with pytest.raises(adjode.GradientError, match="not finite"):
+        adjode.adjoint_fast(problem, adjode.Loss(terminal=lambda z, theta: z[0]), trajectory)

@@ -11,8 +11,9 @@ from scipy.linalg import expm
 
 import adjode
 from adjode.batched import batch
-from adjode.estimate import amplified, unresolved
-from adjode.guards import Guard, length, merged
+from adjode.estimate import amplified, embedded, ends_of_lambda, stands_out, unresolved, unseen
+from adjode.guards import Guard, halved, length, merged, refuse_jumps
+from adjode.steps import error_norm
 
 STRATEGIES = ["discrete", "backsolve", "interpolated", "quadrature"]
 RTOLS = [1e-3, 1e-6, 1e-9]
@@ -348,3 +349,203 @@ def test_rows_that_a_better_solve_would_change_count(slope, refused):
             guard.compared(trajectory, found)
     else:
         assert 0.2 < guard.compared(trajectory, found).error < 0.9
+
+
+@pytest.mark.parametrize("way", [1.0, -1.0])
+def test_lambda_has_two_ends_at_each_node(way):
+    jumps, nodes = way * np.array([0.0, 1, 1, 2, 3, 3]), way * np.array([0.0, 0.5, 1, 2, 3])
+    path = adjode.AdjointPath(jumps, np.arange(10.0, 16.0).reshape(6, 1))
+    problem = adjode.InitialValueProblem(lambda t, z, theta: -z, [1.0], 0.0, way)
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    trajectory = adjode.solve(problem)
+    found = replace(adjode.adjoint_discrete(problem, loss, trajectory), path=path)
+    after, before = ends_of_lambda(replace(trajectory, ts=nodes), found)
+    np.testing.assert_array_equal(after[:, 0], [10, 10, 12, 13, 15])
+    np.testing.assert_array_equal(before[:, 0], [10, 11, 11, 13, 14])
+
+
+@pytest.mark.parametrize("scheme", ["dopri5", "dop853"])
+def test_embedded_errors_are_those_of_the_step_control(scheme):
+    tableau, rng = getattr(adjode, scheme)(), np.random.default_rng(1)
+    k, h = rng.normal(size=(4, len(tableau.b), 3)), np.array([0.1, -0.2, 0.3, 0.4])
+    k[3] = 0.0
+    found = embedded(tableau, h, k)
+    wanted = [[error_norm(tableau, k[n, :, [i]].T, h[n], 1.0) for i in range(3)] for n in range(4)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-13)
+
+
+def test_a_continuous_adjoint_has_errors_of_its_own_steps():
+    # 0.03 rtol |z| a step of the way forth and back: z = exp(-t), lambda = exp(t - 3), lambda z = exp(-3)
+    problem = adjode.InitialValueProblem(lambda t, z, theta: -z, [1.0], 0.0, 3.0)
+    trajectory, loss = adjode.solve(problem), adjode.Loss(terminal=lambda z, theta: 7.0 * z[0])
+    found = adjode.adjoint_discrete(problem, loss, trajectory)
+    assert amplified(trajectory, found, 1e-6, 1e-20, False) == pytest.approx(
+        0.03e-6 * trajectory.stats.steps, rel=1e-3
+    )
+    coarse = adjode.solve(problem, store="stops")  # as many steps, but no nodes between
+    found = adjode.adjoint_backsolve(problem, loss, coarse)
+    stops = amplified(coarse, found, 1e-6, 1e-20, False)
+    assert stops == pytest.approx(0.03e-6 * coarse.stats.steps, rel=1e-3)
+    nothing = adjode.Loss(terminal=lambda z, theta: 0.0 * z[0])
+    found = adjode.adjoint_discrete(problem, nothing, trajectory)
+    assert amplified(trajectory, found, 1e-6, 1e-8, False) == 0.0
+
+
+def test_a_running_cost_sees_the_states_on_the_way():
+    # g = 5 z, z = 1: lambda = 5 (4 - t), which has the median 10; the errors come to rtol by hand
+    problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, [1.0], 0.0, 4.0)
+    loss = adjode.Loss(running=lambda t, z, theta: 5.0 * z[0])
+    trajectory = adjode.solve_fixed(problem, adjode.rk4(), 4, running=loss.running)
+    found = adjode.adjoint_discrete(problem, loss, trajectory)
+    seen = amplified(trajectory, found, 1e-6, 1e-20, False)
+    assert seen == pytest.approx(0.03e-6 * (15 + 10 + 5) / 10, rel=1e-9)  # lambda at the ends of the steps
+    late = adjode.Loss(running=loss.running, terminal=lambda z, theta: 30.0 * z[0])
+    found = adjode.adjoint_discrete(problem, late, trajectory)
+    seen = amplified(trajectory, found, 1e-6, 1e-20, False)  # 30 at the end, 40 in the middle
+    assert seen == pytest.approx(0.03e-6 * (45 + 40 + 35 + 30) / 40, rel=1e-9)
+
+
+def test_what_stands_out_is_a_thousand_times_its_neighbours():
+    out = lambda values, steps=None: stands_out(
+        np.array(values), np.arange(len(values)) if steps is None else np.array(steps)
+    ).tolist()
+    assert out([1, 1, 1001, 1, 1.0]) == [False, False, True, False, False]
+    assert out([1, 1, 999, 1, 1.0]) == [False] * 5
+    assert out([0, 0, 1, 0, 0.0]) == [False, False, True, False, False]
+    for place in (0, 1, 3, 4):  # each of the two before and of the two after counts
+        values = [1.0, 1, 1e6, 1, 1]
+        values[place] = 2e3
+        assert not out(values)[2]
+    assert out([1e5, 1.0, 1, 1e5]) == [True, False, False, True]
+    assert out([5e4, 1e9, 1, 1, 1e5, 1.0], [0, 1, 4, 5, 7, 9]) == [False, True, False, False, True, False]
+    assert out([1.0, 1e9, 1.0], [0, 10, 20]) == [False] * 3  # whose neighbours are not known
+
+
+def test_a_cubic_lambda_is_resolved_and_a_quartic_one_by_its_fifth_derivative():
+    # lambda' = -g_z with g = p(t) z: lambda = 1 + 2 (the integral of p); z rests
+    def missed(power, steps=8):
+        problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, [1.0], 0.0, 2.0)
+        running = lambda t, z, theta: (power + 1) * t**power * z[0]
+        loss = adjode.Loss(running=running, terminal=lambda z, theta: z[0])
+        trajectory = adjode.solve_fixed(problem, adjode.dopri5(), steps, running=running)
+        found = adjode.adjoint_discrete(problem, loss, trajectory)
+        return unresolved(problem, trajectory, found, None, running)
+
+    # the slope in the middle of the cubic is off by h^4 / 16 for t^5, and the integral by that times h
+    assert missed(2) < 1e-12 and missed(4) > 1e-6
+
+
+@pytest.mark.parametrize("theta", [0.5, 20.0])
+@pytest.mark.parametrize("batched", [True, False])
+def test_the_error_of_the_integral_over_theta_is_that_of_the_error_weights(batched, theta):
+    # lambda = 2, f_theta = cos(5 t): |h e cos(5 t_i)| times lambda and |w|, by hand
+    def f(t, z, theta):
+        assert batched or np.ndim(z) == 1
+        return theta * anp.cos(5 * t) + 0.0 * z
+
+    problem = adjode.InitialValueProblem(f, [1.0], 0.0, 3.0, theta)
+    loss = adjode.Loss(terminal=lambda z, theta: 2.0 * z[0])
+    trajectory = adjode.solve_fixed(problem, adjode.dopri5(), 12)
+    found, many = adjode.adjoint_discrete(problem, loss, trajectory), batch(problem, trajectory)
+    assert (many is not None) == batched
+    tableau, h = trajectory.tableau, 0.25
+    slopes = np.cos(5 * (trajectory.ts[:-1, None] + h * tableau.c))
+    w = abs(np.random.default_rng(0).normal()) * max(theta, 1.0)
+    wanted = 2.0 * w * np.sum(np.abs(h * slopes @ tableau.errors[0]))
+    assert unseen(problem, trajectory, found, many) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_what_cannot_be_nudged_tells_nothing():
+    rows = np.array([1.0, 2.0])
+    by_index = lambda t, z, theta: -rows[int(theta) if theta == int(theta) else 9] * z
+    f = lambda t, z, theta: by_index(t, z, getattr(theta, "_value", theta))
+    problem = adjode.InitialValueProblem(f, [1.0], 0.0, 1.0, 1.0)
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    trajectory = adjode.solve(problem)
+    found = adjode.adjoint_discrete(problem, loss, trajectory)
+    assert unseen(problem, trajectory, found, None) == 0.0
+    free = adjode.InitialValueProblem(lambda t, z, theta: -z, [1.0], 0.0, 1.0)
+    trajectory = adjode.solve(free)
+    assert unseen(free, trajectory, adjode.adjoint_discrete(free, loss, trajectory), None) == 0.0
+
+
+HARD = {  # f between z = 0 and z = 1, and whether it jumps there
+    "jump": (lambda z: 1.0 * (z > 0.3), True),
+    "jump at an end": (lambda z: 1.0 * (z > 0.999), True),
+    "jump on a slope": (lambda z: z + 1.0 * (z > 0.7), True),
+    "two jumps": (lambda z: 1.0 * (z > 0.2) + 1.2 * (z > 0.8), True),
+    "steep": (lambda z: np.tanh(1000 * (z - 0.4)), True),
+    "less steep": (lambda z: np.tanh(8 * (z - 0.4)), False),
+    "slope": (lambda z: z, False),
+    "kink": (lambda z: np.maximum(z, 0.4), False),
+    "nothing": (lambda z: 0 * z, False),
+    "small beside f": (lambda z: 1 + 1e-7 * (z > 0.3), False),
+    "not so small": (lambda z: 1 + 1e-5 * (z > 0.3), True),
+    "a bump between": (lambda z: 1.0 * (np.abs(z - 0.5) < 0.01), True),
+}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("name", HARD)
+def test_a_jump_is_what_halves_of_halves_do_not_make_smaller(name, turned):
+    field, jumps = HARD[name]
+    f = lambda t, z, theta: theta * np.array([field(z[0, 0]), t]).reshape(2, 1)
+    problem = adjode.InitialValueProblem(f, np.zeros((2, 1)), 0.0, 1.0, 3.0)
+    ends = np.zeros(2), np.array([1.0, 0.0])
+    hard = (0, 0.25, *(ends[::-1] if turned else ends))
+    plain = adjode.solve_fixed(replace(problem, f=lambda t, z, theta: 0 * z), adjode.euler(), 1)
+    if jumps:
+        with pytest.raises(adjode.GradientError, match=r"f jumps, or nearly so, where z is at t = 0\.25"):
+            refuse_jumps(problem, replace(plain, hard=(hard,)))
+    else:
+        refuse_jumps(problem, replace(plain, hard=(hard,)))
+    refuse_jumps(problem, replace(plain, hard=()))
+
+
+def test_what_a_gradient_is_measured_by():
+    """Entries times max(|x|, 1); 100 rtol of their length and 100 atol of the largest row of the loss."""
+    problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, [20.0, 0.1], 0.0, 2.0, 3.0)
+    seen = adjode.Observations([1.0, 2.0], lambda i, z: [5.0, 7.0][i] * z[0])
+    loss = adjode.Loss(terminal=lambda z, theta: -4.0 * z[1] + theta, observations=seen)
+    found = adjode.adjoint_discrete(problem, loss, adjode.solve(problem, ts=seen.ts))
+    guard = Guard(problem, loss, 1e-3, 1e-2)
+    # z0: 20 (5 + 7), -4; theta: 3; the times: nothing moves
+    wanted = np.array([240.0, -4, 3, 0, 0, 0, 0])
+    np.testing.assert_allclose(guard.vector(found), wanted)
+    assert guard.allowed(found) == pytest.approx(0.1 * np.linalg.norm(wanted) + 1.0 * 7)
+    last = Guard(problem, adjode.Loss(terminal=lambda z, theta: -9.0 * z[1]), 1e-3, 1e-2)
+    other = adjode.adjoint_discrete(problem, last.loss, adjode.solve(problem))
+    assert last.allowed(other) == pytest.approx(0.1 * 9 + 1.0 * 9)
+    nothing = adjode.adjoint_discrete(
+        problem, adjode.Loss(terminal=lambda z, theta: 0.0 * z[0]), adjode.solve(problem)
+    )
+    assert last.allowed(nothing) == pytest.approx(1.0)  # as if the rows were of size 1
+    off = replace(found, z0=found.z0 + np.array([0.3, 0.0]), theta=found.theta - 8.0)
+    assert guard.distance(off, found) == pytest.approx(np.hypot(6, 24) / guard.allowed(found))
+
+
+def test_a_grid_is_halved_and_merged():
+    np.testing.assert_array_equal(halved(np.array([0.0, 1.0, 3.0])), [0, 0.5, 1, 2, 3])
+    np.testing.assert_array_equal(halved(np.array([2.0, 1.0])), [2, 1.5, 1])
+
+
+@pytest.mark.parametrize("method", ["dop853", "radau"])
+def test_another_solve_has_the_tolerances_times_a_factor_and_steps_no_longer_than_a_grid(method):
+    problem = adjode.InitialValueProblem(lambda t, z, theta: -theta * z, [1.0], 0.0, 2.0, 0.5)
+    seen = adjode.Observations([0.7], lambda i, z: z[0])
+    running = lambda t, z, theta: z[0]
+    guard = Guard(problem, adjode.Loss(running=running, observations=seen), 1e-5, 1e-7)
+    tableau, grid = adjode.solve(problem, method=method).tableau, np.linspace(0.0, 2.0, 41)
+    options = {"method": method, "running": running, "store": "stages"}
+    for factor, rtol in [(10.0, 10.0 * 1e-5), (0.1, 0.1 * 1e-5), (1e-12, 1e-13)][: 3 - tableau.implicit]:
+        plain, fine = guard.solved(factor, tableau), guard.solved(factor, tableau, grid)
+        wanted = adjode.solve(problem, ts=seen.ts, rtol=rtol, atol=factor * 1e-7, **options)
+        np.testing.assert_array_equal(plain.zs, wanted.zs)
+        assert 0.7 in plain.ts and 0.7 in fine.ts and plain.running is not None
+        assert set(grid) <= set(fine.ts) or method == "radau"
+    assert guard.solved(1.0, tableau, store="times").step_times is not None
+    blown = replace(problem, f=lambda t, z, theta: z**2)
+    with pytest.raises(
+        adjode.GradientError, match=r"another solve, with rtol = 1e-06, fails: the solve stopped"
+    ):
+        replace(guard, problem=blown, loss=adjode.Loss(running=running)).solved(0.1, tableau)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import adjode
+from adjode.loss import loss_rows
 
 
 def test_the_value_of_a_terminal_loss_is_that_of_its_function(zoo):
@@ -43,7 +44,9 @@ def test_lambda_has_the_shape_of_the_state(zoo):
     path = adjode.adjoint_discrete(
         case.problem(), loss, adjode.solve_fixed(case.problem(), adjode.rk4(), 4)
     ).path
-    assert path.lams.shape == (5, 3, 2)
+    assert path.lams.shape == (5, 3, 2) and path.dense is None
+    path = adjode.adjoint_quadrature(case.problem(), loss, adjode.solve(case.problem())).path
+    np.testing.assert_allclose(path.dense(case.t0), path.lams[0], rtol=1e-12)
 
 
 def looked_at(*ts):
@@ -63,3 +66,35 @@ def test_no_two_observations_share_a_node_wherever_they_stand():
     looked_at(5.5, 6.0, 6.5)
     with pytest.raises(ValueError, match=r"no node of its own at the observation time ts\[2\]"):
         looked_at(5.5, 6.0, 6.0 + 1e-12)
+
+
+@pytest.mark.parametrize("name", ["clocked", "backwards"])
+def test_the_times_have_the_derivatives_that_the_hamiltonian_gives(zoo, name):
+    # -H(t0) and H(t1) with H = lambda f + g, without the observations; l_z f at an observation
+    case = zoo.case(name)
+    g = lambda t, z, theta: theta[1] * z[0] * t + z[1] ** 2
+    ts = np.array([case.t0, (case.t0 + case.t1) / 2, case.t1])
+    seen = adjode.Observations(ts, lambda i, z: (i + 1) * z[0] * z[1] ** 2)
+    loss = adjode.Loss(lambda z, theta: case.loss(z) * theta[0], g, seen)
+    trajectory = adjode.solve_fixed(case.problem(), adjode.rk4(), 3, ts=ts, running=g)
+    found = adjode.adjoint_discrete(case.problem(), loss, trajectory)
+    f = lambda t, z: case.f(t, z, case.theta)
+    end = adjode.pullback(case.loss, trajectory.zs[-1])[1](case.theta[0])[0]
+    assert found.t0 == pytest.approx(-found.z0 @ f(case.t0, case.z0) - g(case.t0, case.z0, case.theta))
+    at_end = case.t1, trajectory.zs[-1]
+    assert found.t1 == pytest.approx(end @ f(*at_end) + g(*at_end, case.theta))
+    for i, n in enumerate((0, 3, 6)):
+        z = trajectory.zs[n]
+        row = (i + 1) * np.array([z[1] ** 2, 2 * z[0] * z[1]])
+        assert found.ts[i] == pytest.approx(row @ f(ts[i], z))
+    assert found.stats.vjps == 6 * 4 and found.stats.f_evaluations == trajectory.stats.f_evaluations
+
+
+def test_a_loss_without_a_terminal_part_has_no_rows_of_its_own_at_the_end():
+    problem = adjode.InitialValueProblem(lambda t, z, theta: theta[1] * z, [1.0], 0.0, 1.0, [0.0, 2.0])
+    loss = adjode.Loss(observations=adjode.Observations([1.0], lambda i, z: z[0] ** 2))
+    trajectory = adjode.solve_fixed(problem, adjode.rk4(), 2)
+    end, theta_bar, jumps = loss_rows(problem, loss, trajectory)
+    np.testing.assert_array_equal(end, [0.0])
+    np.testing.assert_array_equal(theta_bar, [0.0, 0.0])
+    assert list(jumps) == [2] and jumps[2] == 2 * trajectory.zs[2]

@@ -1,12 +1,24 @@
 """The forward solve."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import autograd.numpy as anp
 import numpy as np
 import pytest
 
 import adjode
+from adjode.steps import (
+    Counted,
+    Stiff,
+    adaptive_steps,
+    bounded,
+    error_norm,
+    first_step,
+    fixed_steps,
+    idles,
+    stable,
+)
 
 METHODS = ["dopri5", "dop853"]
 
@@ -160,3 +172,266 @@ def test_the_first_step_suits_the_scale_of_the_problem(rate):
     trajectory = adjode.solve(problem, rtol=1e-6)
     assert trajectory.stats.rejected <= 1  # too long a first step would be rejected
     assert trajectory.ts[3] > 0.01 / rate  # a short one is soon left behind
+
+
+@pytest.mark.parametrize("rtol, atol", [(1e-3, 1e-3), (1e-8, 1e-12), (1e-12, 1e-5)])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["clocked", "backwards"])
+def test_each_step_has_an_error_below_a_tenth_of_the_tolerance_and_none_is_much_too_short(
+    zoo, name, method, rtol, atol
+):
+    case, tableau = zoo.case(name), getattr(adjode, method)()
+    span, way = case.t1 - case.t0, 20 * np.sign(case.t1 - case.t0)
+    field = Counted(lambda t, z: case.f(np.sin(t), z, case.theta))  # on and on at one pace
+    steps = list(adaptive_steps(field, case.z0, [case.t0, case.t0 + way], tableau, rtol, atol))
+    errors, ends = [], [*(step[:2] for step in steps[1:]), (case.t0 + way, None)]
+    for (t, z, h, k, tries), (t_next, z_next) in zip(steps[:-1], ends[:-1], strict=True):
+        assert h * span > 0 and t + h == pytest.approx(t_next, abs=1e-14) and tries >= 1
+        np.testing.assert_allclose(z + h * (tableau.b @ k), z_next, rtol=1e-14)
+        scale = 0.1 * (atol + rtol * np.maximum(np.abs(z), np.abs(z_next)))
+        errors.append(error_norm(tableau, k, h, scale))
+    assert max(errors) < 1 and np.median(errors) > 0.01  # 0.9^6 of it is aimed at
+    t, z, h, k, tries = steps[-1]
+    assert (t, h, tries) == (case.t0 + way, 0.0, 0)
+    np.testing.assert_allclose(k, [field(t, z)], rtol=1e-13)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("rate", [-3.0, 0.5])
+@pytest.mark.parametrize("span", [2.0, -2.0])
+def test_the_first_step_makes_the_taylor_series_fall(size, rate, span):
+    # z' = rate z: the terms are z (rate h)^n; the step is Hairer, Norsett and Wanner's, II.4
+    tableau, scale = adjode.dopri5(), np.array([1e-4 * size])
+    z = np.array([size])
+    h = first_step(lambda t, z: rate * z, 0.0, z, rate * z, span, tableau, scale)
+    h0 = 0.01 / abs(rate)
+    slope = max(1e4 * abs(rate), 1e4 * rate**2)
+    assert h == pytest.approx(np.sign(span) * min(100 * h0, (0.01 / slope) ** (1 / 5)), rel=1e-6)
+
+
+@pytest.mark.parametrize("rate", [-1e3, 1e3])
+def test_the_first_step_is_no_longer_than_the_time_in_which_z_changes_by_its_size(rate):
+    z = np.array([5.0])
+    h = first_step(lambda t, z: rate * z, 0.0, z, rate * z, 2.0, adjode.dopri5(), z)
+    assert h == pytest.approx(1e-3, rel=1e-12)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("slot", ["t", "z"])
+def test_the_first_step_sees_how_f_bends_ahead(slot, sign):
+    ahead = lambda t, z: np.maximum(sign * (t if slot == "t" else z[0] - 1.0), 0.0)
+    f = lambda t, z: np.array([1.0 + 1e4 * ahead(t, z)])
+    h = first_step(f, 0.0, np.ones(1), np.ones(1), sign * 9.0, adjode.dopri5(), np.ones(1))
+    assert h == pytest.approx(sign * (0.01 / 1e4) ** (1 / 5), rel=1e-6)
+
+
+def test_the_first_step_knows_its_limits():
+    tableau, one = adjode.rk4(), np.ones(1)
+    rest = lambda t, z: 0.0 * z
+    away = first_step(rest, 0.0, one, 0 * one, -2.0, tableau, one)
+    assert away == pytest.approx(-1e-4)  # a hundred times 1e-6
+    assert first_step(rest, 0.0, one, 0 * one, 1e-7, tableau, one) == 1e-7  # no longer than the way
+    assert first_step(rest, 1e9, one, 0 * one, 1e-12, tableau, one) == 16 * np.spacing(1e9)
+    edge = lambda t, z: 0.0 * z + (np.inf if t > 0 else 1.0)  # f fails at once
+    assert 1e-6 < first_step(edge, 0.0, one, one, 1.0, tableau, one) < 1e-2
+    slow, dopri5 = lambda t, z: 0.1 * z, adjode.dopri5()
+    assert first_step(slow, 0.0, one, 0.1 * one, 50.0, dopri5, one) == pytest.approx(0.1**0.2)
+    assert first_step(slow, 0.0, one, 0.1 * one, 1e-3, dopri5, one) == 1e-3
+    nothing = np.zeros(0)
+    assert first_step(rest, 0.0, nothing, nothing, 1.0, tableau, nothing) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("error", [0.0, 0.5])
+@pytest.mark.parametrize("rate", [-40.0, 40.0])
+def test_a_step_is_bounded_by_the_rate_of_f_z_alone_where_it_grows_and_by_stability_where_it_decays(
+    rate, error, sign
+):
+    a = np.array([[0.0, sign * rate], [0.0, sign * rate]])  # (1, 1) has this rate
+    z, v, reach = np.array([3.0, 4.0]), np.array([0.6, 0.6]), (0.2, 1.6)
+    field = lambda t, z: a @ z
+    h, w, slow = bounded(field, 0.0, z, field(0.0, z), sign * 9.0, v, reach, 1e-6, error)
+    exact = a @ v / np.linalg.norm(v)
+    np.testing.assert_allclose(w, exact, rtol=1e-6)
+    decays = rate < 0
+    far = reach[1] if decays and error else reach[0]
+    assert h == pytest.approx(sign * far / np.linalg.norm(exact), rel=1e-6)
+    assert slow == (decays and far > 0.2)
+    short = bounded(field, 0.0, z, field(0.0, z), sign * 1e-3, v, reach, 1e-6, error)
+    assert short[0] == sign * 1e-3 and not short[2]  # no step is made longer
+
+
+@pytest.mark.parametrize("length", [5.0, 0.1])
+@pytest.mark.parametrize("rate", [40.0, 0.2])
+def test_decay_is_what_points_against_the_tangent(rate, length):
+    z, way = np.array([10.0, 0.0]), np.array([1.0, 0.0])
+    for cosine, decays in ((-0.8, True), (-0.6, False), (0.0, False), (0.6, False), (0.8, False)):
+        row = rate * np.array([cosine, np.sqrt(1 - cosine**2)])
+        field = lambda t, z, row=row: row * z[0] + 3 * row * (z[0] - 10) ** 2  # f_z e_1 at z is the row
+        found = bounded(field, 0.0, z, field(0.0, z), 1e6, length * way, (0.2, 1.6), 1e-6, 0.5)
+        np.testing.assert_allclose(found[1], row, rtol=1e-4)
+        assert found[0] == pytest.approx((1.6 if decays else 0.2) / rate, rel=1e-4)
+        assert found[2] == decays
+
+
+def test_a_field_that_does_not_see_its_neighbours_bounds_no_step():
+    z, v = np.ones(2), np.array([1.0, 2.0])
+    for field in (lambda t, z: np.ones(2), lambda t, z: np.full(2, np.inf)):
+        h, w, slow = bounded(field, 0.0, z, np.ones(2), 0.3, v, (0.2, 1.6), 1e-6, 0.0)
+        assert h == 0.3 and w is v and not slow
+
+
+def test_a_field_idles_that_turns_little_beside_what_its_rate_could_do():
+    k = lambda turn: np.array([[2.0, 1.0], [1.0, 1.0], [2.0 - turn, 1.0]])
+    scale = np.full(2, 1e-3)
+    for h in (0.5, -0.5):  # a rate of 10: a decaying z would turn by 0.5 * 10 * 2, a tenth is 1
+        assert idles(h, k(0.9), scale, 10.0) and not idles(h, k(1.1), scale, 10.0)
+        assert idles(h, k(0.0019), scale, 0.0) and not idles(h, k(0.0021), scale, 0.0)  # the tolerance
+    # less than the tolerance all the way, and 0.1 * 15 of it is less than what it turns by
+    assert not idles(1.0, np.array([[0.65], [-0.65]]), np.ones(1), 15.0)
+    assert idles(1.0, np.zeros((2, 0)), np.zeros(0), 1.0)
+
+
+@pytest.mark.parametrize(
+    "name, limit", [("euler", 2), ("heun", 2), ("kutta3", 2.513), ("rk4", 2.785), ("dopri5", 3.31)]
+)
+def test_the_real_stability_interval_is_the_known_one(name, limit):
+    assert 0 <= stable(getattr(adjode, name)()) - limit < 0.06  # on a grid of 0.05
+
+
+def test_a_counted_field_stops_at_its_limit():
+    field = Counted(lambda t, z: 2 * z, 3, 1)
+    assert (field(0.0, 1.0), field(0.0, 2.0), field.calls, field.vjps) == (2.0, 4.0, 3, 0)
+    with pytest.raises(adjode.IntegrationError, match=r"the solve used 3 evaluations and stands at t = 0\.5"):
+        field(0.5, 1.0)
+    assert Counted(abs).calls == 0
+
+
+def sizes(f, z0, span, method="dop853", rtol=1e-6, atol=1e-8, stops=(), **options):
+    """The sizes of the steps from 0 over this span."""
+    steps = adaptive_steps(
+        f, np.array(z0), [0.0, *stops, span], getattr(adjode, method)(), rtol, atol, **options
+    )
+    return np.array([step[2] for step in steps][:-1])
+
+
+@pytest.mark.parametrize("method, power", [("dopri5", 6), ("dop853", 9)])
+@pytest.mark.parametrize("span", [60.0, -60.0])
+def test_a_tangent_is_resolved_where_the_state_rests(method, power, span):
+    # lambda turns at the rate 5: (5 h)^p / p! is a tenth of rtol, p the order and one
+    turn = lambda t, z: 5.0 * np.array([z[1], -z[0]])
+    h = sizes(turn, [0.0, 0.0], span, method, tangent=True)
+    reach = (0.1 * 1e-6 * np.prod(np.arange(1.0, power + 1))) ** (1 / power)
+    assert (
+        np.max(np.abs(h))
+        == pytest.approx(reach / 5, rel=1e-4)
+        == pytest.approx(np.median(np.abs(h)), rel=1e-4)
+    )
+    assert len(sizes(turn, [0.0, 0.0], span, method)) < 20  # nothing moves
+
+
+def test_no_step_is_longer_than_a_tenth_of_the_way_where_a_tangent_is_to_be_followed():
+    still = lambda t, z: np.zeros(1)
+    for span in (3.0, -3.0):
+        h = np.abs(sizes(still, [1.0], span, tangent=True))
+        assert np.max(h) == pytest.approx(0.3) and np.sum(h) == pytest.approx(3.0) and len(h) < 20
+        assert np.max(np.abs(sizes(still, [1.0], span))) > 1.0
+
+
+def test_no_sliver_of_a_step_is_left_before_a_stop():
+    turn = lambda t, z: np.array([z[1], -z[0]])
+    ends = np.cumsum(sizes(turn, [1.0, 0.0], 30.0))
+    plain = np.median(sizes(turn, [1.0, 0.0], 30.0))
+    for end in ends[3:8]:
+        h = sizes(turn, [1.0, 0.0], end * (1 + 1e-9))
+        np.testing.assert_allclose(h[-1], h[-2], rtol=1e-6)  # what is left, in halves
+        assert h[-1] > 0.3 * plain
+        short = sizes(turn, [1.0, 0.0], 30.0, stops=[end * (1 - 1e-9)])
+        assert np.min(short[3:]) > 0.2 * plain
+
+
+def test_a_stop_costs_a_step_and_does_not_shorten_the_next_one():
+    turn = lambda t, z: np.array([z[1], -z[0]])
+    plain = sizes(turn, [1.0, 0.0], 30.0)
+    stop = np.cumsum(plain)[5] + 1e-7
+    h = sizes(turn, [1.0, 0.0], 30.0, stops=[stop, stop + 1e-7])
+    n = int(np.argmin(h))  # the way from one stop to the other
+    assert h[n] == pytest.approx(1e-7) and h[n + 1] > 0.5 * np.median(plain)
+    assert len(h) <= len(plain) + 3
+
+
+def test_steps_that_are_not_finite_are_shortened_until_they_vanish():
+    lost = lambda t, z: z * (1.0 if t < 0.5 else np.nan)
+    calls = Counted(lost)
+    with pytest.raises(adjode.IntegrationError, match=r"the solve stopped at t = 0\.4999.* before t = 1\.0"):
+        list(adaptive_steps(calls, np.ones(1), [0.0, 0.3, 1.0], adjode.dop853(), 1e-6, 1e-8))
+    assert calls.calls < 2000  # to a fifth each time, and steps between
+
+
+@pytest.mark.parametrize("share, stiff", [(0.6, True), (1.6, False)])
+@pytest.mark.parametrize("span", [5.0, -5.0])
+def test_a_solve_gives_up_where_decay_holds_its_steps_and_the_rest_costs_more_than_its_patience(
+    share, stiff, span
+):
+    k = 100.0 * np.sign(span)
+    decay = lambda t, z: -k * (z - np.cos(t))
+    free = sizes(decay, [1.0], span, tangent=True)
+    half = 0.5 * stable(adjode.dop853()) / 100  # of what is stable
+    assert 0.5 * half < np.max(np.abs(free)) < 1.001 * half
+    rest = abs(span) / np.median(np.abs(free)) * 13
+    if not stiff:
+        np.testing.assert_array_equal(sizes(decay, [1.0], span, tangent=True, patience=share * rest), free)
+        return
+    for stops in ((), (span / 2,)):
+        with pytest.raises(Stiff, match="the problem is stiff at t = "):
+            sizes(decay, [1.0], span, tangent=True, patience=share * rest, stops=stops)
+    turn = lambda t, z: 100.0 * np.array([z[1], -z[0]])  # as many steps, and no decay
+    sizes(turn, [1.0, 0.0], span / 10, tangent=True, patience=1.0)
+
+
+def test_a_first_stop_near_the_start_does_not_make_the_first_steps_short():
+    turn = lambda t, z: np.array([z[1], -z[0]])
+    plain = sizes(turn, [1.0, 0.0], 30.0)
+    assert len(sizes(turn, [1.0, 0.0], 30.0, stops=[1e-12])) <= len(plain) + 2
+
+
+@pytest.mark.parametrize(
+    "scheme, fsal", [("euler", 0), ("heun", 0), ("rk4", 0), ("dopri5", 1), ("dop853", 1)]
+)
+def test_fixed_steps_waste_no_evaluation_and_end_with_f(scheme, fsal):
+    tableau, field = getattr(adjode, scheme)(), Counted(lambda t, z: t * z)
+    steps = list(fixed_steps(field, np.ones(2), [0.0, 0.5, 2.0], tableau, 3))
+    assert len(steps) == 7 and field.calls == 6 * (len(tableau.b) - fsal) + 1
+    for (t, z, h, k, tries), h_wanted in zip(steps[:-1], [0.5 / 3] * 3 + [0.5] * 3, strict=True):
+        assert h == pytest.approx(h_wanted) and tries == 1
+        np.testing.assert_allclose(k[0], t * z, rtol=1e-14)
+    t, z, h, k, tries = steps[-1]
+    assert (t, h, tries) == (2.0, 0.0, 0)
+    np.testing.assert_allclose(k, [t * z], rtol=1e-14)
+
+
+def test_at_rest_nothing_is_known_of_the_error_and_the_first_step_resolves_the_tangent():
+    at_rest = lambda t, z: -1e5 * z
+    steps = adaptive_steps(at_rest, np.zeros(1), [0.0, 1.0], adjode.dop853(), 1e-6, 1e-8, tangent=True)
+    reach = (0.1 * 1e-6 * np.prod(np.arange(1.0, 10.0))) ** (1 / 9)
+    assert next(steps)[2] == pytest.approx(reach / 1e5, rel=1e-6)
+
+
+def test_a_way_as_long_as_the_first_step_is_one_step():
+    for span in (1e-7, -1e-7):
+        np.testing.assert_array_equal(sizes(lambda t, z: 0.0 * z, [1.0], span), [span])
+
+
+def test_steps_become_shorter_before_they_are_rejected():
+    faster = lambda t, z: t * np.array([z[1], -z[0]])
+    steps = list(adaptive_steps(faster, np.array([1.0, 0.0]), [1.0, 15.0], adjode.dop853(), 1e-6, 1e-8))
+    assert len(steps) > 100 and sum(step[4] - 1 for step in steps[40:-1]) <= 2
+
+
+def test_two_estimates_of_an_error_are_one_of_higher_order():
+    pair, one = SimpleNamespace(errors=([3.0], [40.0])), SimpleNamespace(errors=([3.0],))
+    k, scale = np.array([[1.0, -2.0]]), np.array([1.0, 4.0])
+    assert error_norm(one, k, -0.5, scale) == 1.5
+    assert error_norm(pair, k, -0.5, scale) == pytest.approx(1.5**2 / np.hypot(1.5, 0.1 * 20))
+    assert error_norm(pair, 0 * k, 0.5, scale) == 0.0 and np.isnan(error_norm(pair, np.nan * k, 0.5, scale))
+    assert error_norm(pair, np.zeros((1, 0)), 0.5, np.zeros(0)) == 0.0

@@ -10,8 +10,8 @@ from autograd.tracer import isbox
 from scipy.integrate import solve_ivp
 
 import adjode
-from adjode.steps import stable
-from adjode.stiff import Newton, state_jacobian
+from adjode.steps import Counted, stable
+from adjode.stiff import Newton, foreseen, implicit_cost, implicit_steps, state_jacobian
 
 SCHEMES = {"implicit_midpoint": (), "trapezoid": (), "radau": (3,), "radau 5": (5,), "radau 7": (7,)}
 ROUNDING = 1e-11  # what Newton's iteration leaves, times the stiffness of the small cases
@@ -304,3 +304,124 @@ def test_explicit_steps_stay_where_decay_decays(method):
         assert abs(growth) < 1 and 50 * h < 0.52 * stable(tableau)
     limits = {"dopri5": 3.3, "dop853": 6.4}  # of the real stability interval
     assert stable(tableau) == pytest.approx(limits[method], abs=0.1)
+
+
+@pytest.mark.parametrize("rtol, atol", [(1e-3, 1e-8), (1e-8, 1e-12), (1e-9, 1e-4)])
+@pytest.mark.parametrize("way", [1.0, -1.0])
+def test_each_implicit_step_has_an_error_below_a_thousandth_of_the_tolerance(way, rtol, atol):
+    # z' = A z + b sin t with A stiff in the direction of the steps: the error by its formula
+    a, b, eye = way * np.array([[-30.0, 29.0], [1.0, -2.0]]), np.array([0.0, 1.0]), np.eye(2)
+    tableau, z0 = adjode.radau(7), np.array([1.0, 2.0])
+    field = Counted(lambda t, z: a @ z + b * np.sin(3 * t))
+    steps = list(implicit_steps(field, lambda t, z: a, z0, [0.0, way * 9.0], tableau, rtol, atol))
+    weights, sizes = tableau.errors[0], []
+    for (t, z, h, k, tries), (t_next, z_next, *_) in pairwise(steps):
+        assert h * way > 0 and tries >= 1 and t + h == pytest.approx(t_next, abs=1e-13)
+        np.testing.assert_allclose(z + h * tableau.b @ k, z_next, rtol=1e-13)
+        stages = z + h * tableau.a @ k
+        slopes = [field(t + c * h, x) for c, x in zip(tableau.c, stages, strict=True)]
+        assert np.max(np.abs(h * (k - slopes))) < 1e-3 * (atol + rtol * np.max(np.abs(z)))
+        scale = 1e-3 * (atol + rtol * np.maximum(np.abs(z), np.abs(z_next)))
+        filtered = np.linalg.inv(eye - h * weights[0] * a)
+        error = filtered @ (h * (weights @ k))
+        if tries > 1 and np.max(np.abs(error) / scale) >= 1:  # looked at twice
+            error = filtered @ (h * (weights[0] * (field(t, z + error) - k[0]) + weights @ k))
+        sizes.append(np.max(np.abs(error) / scale))
+    assert max(sizes[1:]) < 1 and np.median(sizes) > 0.01
+    t, z, h, k, tries = steps[-1]
+    assert (t, h, tries) == (way * 9.0, 0.0, 0)
+    np.testing.assert_allclose(k, [field(t, z)], rtol=1e-13)
+
+
+def test_the_next_stages_are_foreseen_where_the_solution_is_a_polynomial():
+    tableau, h, longer = adjode.radau(5), 0.4, 0.7
+    slope = lambda t: np.array([1 + 2 * t - 3 * t**2, t**4 - t])
+    k = np.array([slope(c * h) for c in tableau.c])
+    guess = foreseen(tableau, slope(h), (k, h), longer)
+    np.testing.assert_allclose(guess, [slope(h + c * longer) for c in tableau.c], atol=1e-11)
+    np.testing.assert_array_equal(foreseen(tableau, slope(0.0), None, h), [slope(0.0)] * 6)
+
+
+def test_a_linear_problem_takes_newton_one_step_and_another_look():
+    a, tableau = np.array([[-30.0, 29.0], [1.0, -2.0]]), adjode.radau(3)
+    field, z, h = Counted(lambda t, z: a @ z), np.array([1.0, 2.0]), 0.3
+    guess = np.tile(a @ z, (4, 1))
+    k = Newton(tableau, a, h).stages(field, 0.0, z, guess, np.full(2, 1e-10), 1e3)
+    assert field.calls == 2 * 3
+    np.testing.assert_allclose(k, [a @ x for x in z + h * tableau.a @ k], rtol=1e-12)
+    np.testing.assert_array_equal(guess, np.tile(a @ z, (4, 1)))  # the guess is not written to
+    at_rest = Counted(lambda t, z: 0 * z)
+    k = Newton(tableau, 0 * a, h).stages(at_rest, 0.0, z, np.zeros((4, 2)), np.full(2, 1e-10), 1e3)
+    assert at_rest.calls == 3 and not np.any(k)  # nothing to correct
+
+
+def test_newton_knows_when_what_is_left_is_rounding():
+    # f_z is off by a tenth: each step leaves about a tenth, down to rounding, far above `unit`
+    tableau, z, h = adjode.radau(3), np.array([1.0]), 0.3
+    field, guess = Counted(lambda t, z: -1.1 * z), np.full((4, 1), -1.1)
+    newton = Newton(tableau, np.array([[-1.0]]), h)
+    k = newton.stages(field, 0.0, z, guess, np.full(1, 1e-17), 1e3)
+    np.testing.assert_allclose(k, -1.1 * (z + h * tableau.a @ k), rtol=1e-15)
+    assert field.calls < 3 * 20
+    early = Counted(field.field)
+    newton.stages(early, 0.0, z, guess, np.full(1, 1e-3), 1e3)
+    assert early.calls < field.calls / 2  # what is far below `unit` is not found
+    noise = np.random.default_rng(0)
+    rough = lambda t, z: -1.1 * z + 1e-6 * noise.normal()
+    found = newton.stages(rough, 0.0, z, guess, np.full(1, 1e-9), 1e4)
+    np.testing.assert_allclose(found, k, atol=1e-5)
+    assert newton.stages(rough, 0.0, z, guess, np.full(1, 1e-9), 1.0) is None  # not below `slack`
+
+
+def test_implicit_steps_cost_as_jacobians_and_at_last_as_linear_algebra_does():
+    assert implicit_cost(1) < implicit_cost(10) < 2 * implicit_cost(1) + 500 * 10
+    assert implicit_cost(2000) / implicit_cost(1000) == pytest.approx(8, rel=0.01)  # d^3
+    assert implicit_cost(20) - implicit_cost(10) == pytest.approx(500 * 10, rel=1.0)  # 500 d
+
+
+def test_implicit_steps_leave_no_slivers_and_do_not_stay_short_after_a_stop():
+    turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
+
+    def sizes(*stops):
+        field = Counted(lambda t, z: turn @ z)
+        start = np.array([1.0, 0.0])
+        steps = implicit_steps(field, lambda t, z: turn, start, [0.0, *stops], adjode.radau(), 1e-6, 1e-8)
+        return np.array([step[2] for step in steps][:-1])
+
+    plain = sizes(20.0)
+    usual = np.median(plain)
+    assert plain[-1] > 0.3 * usual and np.max(plain) < 2 * usual
+    for end in np.cumsum(plain)[5:9]:
+        h = sizes(end * (1 + 1e-9))
+        np.testing.assert_allclose(h[-1], h[-2], rtol=1e-6)  # what is left, in halves
+    stop = np.cumsum(plain)[5] + 1e-7
+    h = sizes(stop, stop + 1e-7, 20.0)
+    n = int(np.argmin(h))
+    assert h[n] == pytest.approx(1e-7) and h[n + 1] > 0.5 * usual and len(h) <= len(plain) + 3
+
+
+def test_differences_take_the_place_of_pullbacks_only_where_autograd_fails():
+    calls = []
+
+    def f(t, z, theta):
+        calls.append(isbox(z))
+        return theta * z**2
+
+    problem = adjode.InitialValueProblem(f, np.array([[1.0, -2.0]]), 0.0, 1.0, 0.5)
+    field = Counted(lambda t, z: np.append(f(t, z[:2], 0.5), 1.0))
+    jacobian = state_jacobian(problem, field)(0.0, np.array([1.0, -2.0, 9.0]))
+    np.testing.assert_allclose(jacobian, np.diag([1.0, -2.0, 0.0]), rtol=1e-14)
+    assert calls == [True] and (field.calls, field.vjps) == (0, 2)
+    broken = adjode.InitialValueProblem(lambda t, z, theta: z / theta["a"], np.ones(2), 0.0, 1.0)
+    with pytest.raises((TypeError, IndexError)):
+        state_jacobian(broken)(0.0, np.ones(2))
+
+
+def test_a_zero_beside_large_entries_is_differenced_with_a_step_of_its_own():
+    plain = lambda t, z, theta: np.array([1e6 * np.sin(float(x)) + x**2 for x in z])
+    z = np.array([0.0, 3e3, -2e-4])
+    problem = adjode.InitialValueProblem(plain, z, 0.0, 1.0)
+    found = state_jacobian(problem, Counted(lambda t, z: plain(t, z, ())))(0.0, z)
+    np.testing.assert_allclose(found, np.diag(1e6 * np.cos(z) + 2 * z), rtol=2e-3, atol=1e-3)
+    at_zero = state_jacobian(problem, Counted(lambda t, z: plain(t, z, ())))(0.0, np.zeros(3))
+    assert np.all(np.isfinite(at_zero))

@@ -5,6 +5,7 @@ import pytest
 
 import adjode
 from adjode.steps import error_norm, stage_derivatives
+from adjode.tableau import with_first_stage
 
 SCHEMES = {"euler": 1, "midpoint": 2, "heun": 2, "kutta3": 3, "rk4": 4, "dopri5": 5, "dop853": 8,
            "implicit_midpoint": 2, "trapezoid": 2, "radau": 5}  # fmt: skip
@@ -121,3 +122,13 @@ def test_radau_weighs_its_first_stage_by_the_real_eigenvalue(stages):
     assert abs(real.imag) < 1e-12
     assert tableau.errors[0][0] == pytest.approx(real.real, rel=1e-10)
     assert tableau.extra_a.shape == (0, stages + 1)
+
+
+def test_a_first_stage_of_weight_zero_is_put_before_the_others_once():
+    gauss = adjode.ButcherTableau("gauss", 2, [[1 / 2]], [1], [1 / 2])
+    wider = with_first_stage(gauss)
+    assert (wider.name, wider.order) == ("gauss", 2)
+    np.testing.assert_array_equal(wider.a, [[0, 0], [0, 1 / 2]])
+    np.testing.assert_array_equal(wider.b, [0, 1])
+    np.testing.assert_array_equal(wider.c, [0, 1 / 2])
+    assert with_first_stage(wider) is wider

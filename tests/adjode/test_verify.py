@@ -253,3 +253,67 @@ def test_mlp_is_seeded_batched_and_shaped():
     np.testing.assert_allclose(f(0.0, z, theta), by_hand, rtol=1e-13)
     wide = adjode.mlp([3, 5, 4, 3], seed=7, scale=2.0)[1]
     np.testing.assert_allclose(wide[0][0], 2 * theta[0][0])
+
+
+def test_the_words_of_a_verdict():
+    test = adjode.taylor_remainders(quadratic, X, 0 * G, D, steps=STEPS)
+    assert len(test.failures) == 2 and str(test) == "TaylorTest fails: " + "; ".join(test.failures)
+    values, exact = [trapezoid(h) for h in H], np.array([np.e - 1, 1.0])
+    right = adjode.observed_order(values, H, 2, exact=exact)
+    assert str(right) == (f"ObservedOrder passes, order {right.orders[-1]:.2f}; it excludes relative errors "
+                          f"above {right.excludes:.1e}")  # fmt: skip
+    blind = adjode.observed_order(values, H, 2)
+    assert str(blind) == f"ObservedOrder passes, order {blind.orders[-1]:.2f}; it cannot see a wrong limit"
+    np.testing.assert_array_equal(right.steps, H)
+    assert right.expected == 2
+
+
+def test_a_taylor_test_excludes_a_thousandth_unless_said_otherwise():
+    for last, passes in ((1e-3, False), (1e-4, True)):  # the bound is 0.4 of the last step
+        test = adjode.taylor_remainders(quadratic, X, G, D, steps=np.array([4, 2, 1]) * last * 4)
+        assert 0.3 * 4 * last < test.bound < 4 * 4 * last
+        assert test.passes == (test.bound < 1e-3) == passes
+
+
+@pytest.mark.parametrize("steps", [[0.1, 0.1, 0.05], [0.1, 0.05, -0.1]])
+def test_taylor_steps_fall_and_stay_above_zero(steps):
+    with pytest.raises(ValueError, match="two or more falling"):
+        adjode.taylor_remainders(quadratic, X, G, D, steps=steps)
+
+
+def test_a_taylor_test_takes_a_direction_of_any_length():
+    for length in (1e-3, 1e3):
+        test = adjode.taylor_remainders(quadratic, X, G, length * D, steps=STEPS / length)
+        assert test.passes, str(test)
+    large = adjode.taylor_remainders(lambda x: 1e6 + quadratic(x), X, G, D, steps=STEPS)
+    assert large.floor == pytest.approx(2e6 * np.finfo(float).eps, rel=1e-4)
+    with pytest.raises(ValueError, match=r"got \(3,\), \(3,\), \(2,\)"):
+        adjode.taylor_remainders(quadratic, X, G, D[:2])
+
+
+def test_the_last_order_decides():
+    steps, exact = np.array([0.8, 0.4, 0.2, 0.1]), 1.0
+    errors = np.array([1.0, 0.5, 0.4, 0.1])  # orders 1, 0.3, 2
+    test = adjode.observed_order(exact + errors, steps, 2, exact=exact)
+    assert test.passes and "order 2.00" in str(test)
+    test = adjode.observed_order(exact + errors, steps, 1, exact=exact)
+    assert test.failures == ("the observed order is 2.00, not 1",)
+    assert adjode.observed_order(exact + errors[1:], steps[1:], 2, exact=exact).passes  # three will do
+
+
+def test_an_order_is_judged_by_the_size_of_what_is_computed():
+    steps = np.array([0.4, 0.2, 0.1])
+    near = adjode.observed_order(1e6 + 1e-7 * steps**2, steps, 2, exact=1e6)
+    assert "near rounding" in str(near)
+    last = adjode.observed_order(1.0 + np.array([1e-3, 1e-9, 1e-15]), steps, 20, exact=1.0, tolerance=9)
+    assert "errors near rounding; take larger steps" in last.failures
+    assert not adjode.observed_order(np.ones(3), steps, 2, exact=1.0).passes  # and warns of nothing
+
+
+@pytest.mark.parametrize(
+    "steps, words", [([0.1, 0.1, 0.05], "falling steps"), ([1.2, 0.6, 0.3, 0.1], "ratio")]
+)
+def test_steps_of_an_order_fall_by_a_common_ratio(steps, words):
+    exact = 1.0 if len(steps) == 3 else None
+    with pytest.raises(ValueError, match=words):
+        adjode.observed_order(np.linspace(1, 2, len(steps)), steps, 2, exact=exact)

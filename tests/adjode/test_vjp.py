@@ -2,9 +2,12 @@
 
 import autograd.numpy as anp
 import numpy as np
+import pytest
 from autograd import jacobian
+from autograd.core import primitive_vjps
 
 import adjode
+from adjode.vjp import record, scalar_rows, vjp_of
 
 
 def test_pullback_is_the_row_times_the_jacobian():
@@ -66,3 +69,42 @@ def test_flatten_and_back():
     assert isinstance(again["a"], tuple) and isinstance(again["a"][1], list)
     np.testing.assert_array_equal(again["a"][1][0], 2 * tree["a"][1][0])
     assert adjode.flatten(())[0].shape == (0,) and adjode.flatten(())[1](np.zeros(0)) == ()
+
+
+def test_the_slope_of_an_elementwise_function_is_computed_once(monkeypatch):
+    x, v, calls = np.array([0.3, -0.8]), np.array([2.0, -1.0]), []
+
+    def counted(argnums, value, args, kwargs):
+        return lambda v: calls.append(1) or (v * (1 - value**2),)
+
+    monkeypatch.setitem(primitive_vjps, anp.tanh, counted)
+    once = vjp_of((0,), anp.tanh, np.tanh(x), (x,), {})
+    for factor in (1.0, 3.0):
+        np.testing.assert_allclose(once(factor * v)[0], factor * v * (1 - np.tanh(x) ** 2), rtol=1e-14)
+    assert len(calls) == 1
+    every_time = vjp_of((0,), anp.tanh, np.tanh(x), (x,), {"where": True})  # what it does is not known
+    every_time(v), every_time(v)
+    assert len(calls) == 3
+
+
+def test_the_rows_of_complex_functions_are_not_taken_for_products():
+    # conj and abs are elementwise: the row of conj is conj(v), not v conj(1)
+    fun = lambda x: anp.conj(x * (1 + 2j)) * (3 - 1j)
+    x, v = np.array([0.4, -1.1]), np.array([1 - 2j, 0.5 + 1j])
+    np.testing.assert_allclose(record(fun, x)[1](v), adjode.pullback(fun, x)[1](v), rtol=1e-14)
+    size = lambda x: anp.abs(x * (1 + 2j)) * anp.array([3.0, -2.0])
+    np.testing.assert_allclose(record(size, x)[1](x), adjode.pullback(size, x)[1](x), rtol=1e-14)
+    by_hand = np.sqrt(5) * np.abs(x) * np.array([3.0, -2.0])
+    np.testing.assert_allclose(record(size, x)[1](x)[0], by_hand, rtol=1e-14)
+
+
+def test_the_rows_of_a_scalar_function_and_what_is_no_scalar():
+    x, a = np.array([0.5, -2.0]), 3.0
+    x_bar, a_bar = scalar_rows("fun", lambda x, a: anp.sum(x**2) * a, x, a)
+    np.testing.assert_array_equal(x_bar, 6 * x)
+    assert a_bar == 4.25
+    assert scalar_rows("fun", lambda x: 7, 1.0) == [0.0]  # a whole number, and constant
+    with pytest.raises(ValueError, match=r"^fun must return a scalar; got ndarray of shape \(2,\)$"):
+        scalar_rows("fun", lambda x: x, x)
+    with pytest.raises(ValueError, match=r"^fun must return a scalar; got complex128 of shape \(\)$"):
+        scalar_rows("fun", lambda a: a * np.complex128(1j), a)

@@ -21,6 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "_build" / "mutants"
 EXPLAINED = Path(__file__).with_name("explained.toml")
 
+
+def some(file, *names):
+    """Tests of one file: where it has slow ones, the fast ones are named."""
+    return [f"adjode/test_{file}.py::test_{name}" for name in names]
+
+
 # The tests that run against the mutants of a module: few, fast, and made for it.
 BAD, SOLVE = "adjode/test_bad_inputs.py", "adjode/test_solve.py"
 STEPS_BACK = "adjode/test_discrete.py::test_discrete_adjoint_is_the_derivative_of_the_steps"
@@ -29,7 +35,173 @@ OVERFLOW = "adjode/test_discrete.py::test_an_adjoint_that_overflows_is_refused_w
 JUMPS = "adjode/test_continuous.py::test_lambda_jumps_by_l_z_at_each_observation"
 IMPLICIT = "adjode/test_stiff.py::test_discrete_adjoint_is_the_derivative_of_the_implicit_steps"
 RADAU = "adjode/test_stiff.py::test_radau_is_collocation_and_damps_what_is_stiff"
+UNTRACED = "adjode/test_bad_inputs.py::test_a_field_that_autograd_cannot_trace_is_never_a_zero_gradient"
+LAYOUTS = "adjode/test_fast.py::test_a_batch_is_used_in_the_layout_that_suits_the_field"
+RECORDED = "adjode/test_fast.py::test_recorded_rows_are_those_of_the_pullback"
 KEEPS_NOTHING = "adjode/test_memory.py::test_backsolve_keeps_nothing_of_its_steps"
+KEEPS_DECAY = "adjode/test_stiff.py::test_explicit_steps_stay_where_decay_decays"
+HANDS_OVER = "adjode/test_stiff.py::test_auto_hands_stiff_problems_over_and_keeps_the_others"
+BY_STAGES = "adjode/test_partner.py::test_a_step_by_stages_refuses_an_implicit_scheme"
+SHRINKS = "adjode/test_tableau.py::test_the_estimated_error_shrinks_at_its_own_order"
+ANY_SIZE = "adjode/test_closed_form.py::test_the_gradient_is_linear_in_the_size_of_the_loss"
+BUDGET = "adjode/test_guards.py::test_a_budget_for_the_way_back_is_relative_to_the_way_forth"
+CHECKPOINTS = some(
+    "checkpoint",
+    "a_plan_reverses_every_step_with_the_fewest_advances",
+    "plans_known_by_hand",
+    "many_checkpoints_are_no_recursion",
+    "by_default_no_step_is_advanced_over_more_than_twice",
+    "the_same_bits_with_observations_running_cost_and_explicit_theta",
+    "the_same_bits_where_nothing_is_observed_at_the_ends",
+    "the_steps_taken_again_are_those_of_the_formula",
+    "stored_states_are_counted",
+    "the_trajectory_must_have_its_times_and_explicit_steps",
+)
+PARTNERS = some(
+    "partner",
+    "the_partner_of_the_partner_is_the_scheme_and_their_difference_the_defect",
+    "a_symplectic_scheme_is_its_own_partner",
+    "known_partners",
+    "without_a_weight_there_is_no_partner_but_a_discrete_adjoint",
+)
+BATCHES = some(
+    "fast",
+    "fixed_steps_backwards_in_time",
+    "implicit_schemes_one_linear_system_for_the_stages_of_each_step",
+    "a_batch_is_used_in_the_layout_that_suits_the_field",
+    "each_way_by_itself",
+    "small_blocks_go_by_jacobians_and_large_ones_by_stages",
+    "where_the_chunks_end_does_not_matter",
+    "one_step_and_many",
+    "a_guess_at_the_structure_that_is_wrong_is_refused",
+    "a_planted_error_is_refused_and_the_result_is_right",
+    "values_or_derivatives_that_a_batch_changes_are_refused",
+    "a_batch_that_goes_wrong_later_is_refused_there",
+    "nodes_that_influence_each_other_only_through_derivatives_are_refused",
+    "parameters_that_are_zero_do_not_hide_a_wrong_axis",
+    "fields_that_count_or_refuse_batches_are_served",
+    "a_field_that_writes_to_its_state_or_clock_does_no_harm",
+    "an_interrupt_is_not_swallowed",
+    "warnings_of_an_attempt_are_not_shown",
+    "stiff_stages_in_a_batch",
+    "an_adjoint_that_overflows_is_refused_without_a_warning",
+    "with_a_running_cost_the_core_does_the_work",
+    "the_batch_on_nodes_of_its_user",
+    "no_axis_of_the_state_or_of_theta_is_as_long_as_that_of_the_nodes",
+    "a_layout_is_a_turn_and_back",
+    "the_nodes_are_the_stages_that_count",
+    "values_agree_to_the_rounding_of_f_and_of_z_over_a_step",
+    "a_batch_says_what_is_wrong_with_the_shape_of_its_result",
+    "values_of_a_batch_need_no_trace_and_rows_of_z_none_of_theta",
+    "a_problem_without_a_state_has_a_derivative_in_theta_alone",
+    "a_guess_is_proven_by_the_rows_to_a_trillionth_of_lambda_and_its_parts",
+    "propagators_of_a_linear_field_are_the_rows_of_the_stages",
+    "the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold",
+)
+IMPLICIT_STEPS = some(
+    "stiff",
+    "discrete_adjoint_is_the_derivative_of_the_implicit_steps",
+    "the_stages_satisfy_their_equations",
+    "auto_hands_stiff_problems_over_and_keeps_the_others",
+    "radau_by_name_is_within_the_tolerance_everywhere",
+    "a_running_cost_of_a_stiff_problem",
+    "f_z_by_pullbacks_or_by_differences",
+    "a_stiff_field_that_autograd_cannot_trace_is_solved",
+    "the_iteration_gives_up_where_it_does_not_converge",
+    "implicit_steps_stop_where_explicit_ones_do",
+    "adaptive_stages_are_found_far_below_the_tolerance",
+    "each_implicit_step_has_an_error_below_a_thousandth_of_the_tolerance",
+    "the_next_stages_are_foreseen_where_the_solution_is_a_polynomial",
+    "a_linear_problem_takes_newton_one_step_and_another_look",
+    "newton_knows_when_what_is_left_is_rounding",
+    "implicit_steps_cost_as_jacobians_and_at_last_as_linear_algebra_does",
+    "implicit_steps_leave_no_slivers_and_do_not_stay_short_after_a_stop",
+    "differences_take_the_place_of_pullbacks_only_where_autograd_fails",
+    "a_zero_beside_large_entries_is_differenced_with_a_step_of_its_own",
+)
+ESTIMATES = some(
+    "guards",
+    "the_estimate_is_not_ten_times_too_small",
+    "lambda_that_moves_while_z_rests_is_seen_and_repaired",
+    "amplified_is_the_error_that_the_loss_sees",
+    "unresolved_is_the_error_of_lambda_to_a_factor",
+    "a_running_cost_drives_lambda_too",
+    "lambda_has_two_ends_at_each_node",
+    "embedded_errors_are_those_of_the_step_control",
+    "a_continuous_adjoint_has_errors_of_its_own_steps",
+    "a_running_cost_sees_the_states_on_the_way",
+    "what_stands_out_is_a_thousand_times_its_neighbours",
+    "a_cubic_lambda_is_resolved_and_a_quartic_one_by_its_fifth_derivative",
+    "the_error_of_the_integral_over_theta_is_that_of_the_error_weights",
+    "what_cannot_be_nudged_tells_nothing",
+)
+GUARDS = some(
+    "guards",
+    "the_estimate_is_not_ten_times_too_small",
+    "a_field_that_jumps_as_z_moves_is_refused",
+    "jumps_in_time_and_kinks_are_no_jumps",
+    "a_loss_that_saw_other_states_is_not_repaired_but_refused",
+    "helpers_of_the_guard",
+    "the_same_steps_again_settle_no_doubt",
+    "a_looser_solve_of_as_many_steps_tells_nothing",
+    "another_strategy_is_held_against_a_better_gradient",
+    "rows_that_a_better_solve_would_change_count",
+    "a_jump_is_what_halves_of_halves_do_not_make_smaller",
+    "what_a_gradient_is_measured_by",
+    "a_grid_is_halved_and_merged",
+    "another_solve_has_the_tolerances_times_a_factor_and_steps_no_longer_than_a_grid",
+)
+ROOTS = some(
+    "algebraic",
+    "three_derivatives_of_a_square_root",
+    "a_circle_and_a_line",
+    "linear_systems_as_autograd_solves_them",
+    "the_pattern_does_not_change_the_gradient",
+    "kepler",
+    "the_rows_of_a_matrix_of_unknowns",
+    "the_way_back_is_one_trace_of_c_and_no_new_factor",
+    "a_gradient_in_the_start_is_zero",
+    "no_parameters_and_unused_ones",
+    "steps_are_damped_where_full_ones_diverge",
+    "a_start_from_which_full_steps_go_round_in_circles_costs_few_steps",
+    "what_rounding_leaves_is_enough_where_the_tolerance_is_beyond_it",
+    "the_gradient_belongs_to_the_root_and_not_to_the_last_step_before_it",
+    "a_step_out_of_the_domain_is_shortened",
+    "a_start_where_c_u_is_nearly_singular_may_still_lead_to_a_root",
+    "scaling_the_equations_changes_nothing",
+    "unknowns_of_very_different_sizes_are_each_right",
+    "the_estimate_of_what_rounding_leaves_is_above_the_error_and_not_far",
+    "a_pattern_that_is_too_narrow_is_refused",
+    "even_a_small_entry_outside_of_the_pattern_is_seen",
+    "a_band_takes_one_pullback_a_diagonal_and_an_arrow_few",
+    "the_message_says_what_is_wrong_with_a_system",
+    "a_factor_solves_and_multiplies_from_both_sides",
+    "what_rounding_leaves_in_a_diagonal_system_is_known",
+    "noise_is_the_largest_of_three_draws_and_the_same_each_time",
+    "a_band_has_its_entries_and_groups",
+    "a_mask_may_have_its_entries_in_any_order",
+    "a_step_is_halved_until_the_next_one_is_shorter",
+    "what_is_noise_does_not_count",
+    "the_entries_of_c_u_come_from_few_rows",
+    "entries_that_do_not_give_a_random_row_are_refused",
+)
+CHECKERS = some(
+    "verify",
+    "the_checker_accepts_a_right_gradient_and_says_how_much_that_shows",
+    "steps_are_chosen_when_absent",
+    "the_checker_refuses_a_wrong_gradient",
+    "the_verdict_refuses_it_too_and_says_why",
+    "the_rate_is_refused_from_both_sides",
+    "central_remainders_are_of_order_three_and_exclude_more",
+    "remainders_with_the_curvature_are_of_order_three",
+    "taylor_says_when_it_can_say_nothing",
+    "taylor_refuses_what_it_cannot_use",
+    "order_of_the_trapezoidal_rule",
+    "an_order_is_refused_from_both_sides",
+    "a_wrong_limit_needs_an_exact_value",
+    "errors_near_rounding_have_no_order",
+    "order_refuses_what_it_cannot_use",
+)
 TIME_GRADIENTS = [
     "adjode/test_closed_form.py::test_observations_anywhere_between_and_at_both_ends",
     "adjode/test_closed_form.py::test_running_cost_with_explicit_time_and_theta",
@@ -37,18 +209,30 @@ TIME_GRADIENTS = [
 ]
 TESTS = {
     "adjode/discrete": [STEPS_BACK, ALL_PARTS, "adjode/test_discrete.py", IMPLICIT, BAD],
-    "adjode/vjp": ["adjode/test_vjp.py", BAD, STEPS_BACK, ALL_PARTS, "adjode/test_fast.py"],
+    "adjode/vjp": ["adjode/test_vjp.py", UNTRACED, LAYOUTS, RECORDED],
     "adjode/tableau": ["adjode/test_tableau.py", BAD, SOLVE, RADAU],
-    "adjode/loss": ["adjode/test_loss.py", ALL_PARTS, BAD, OVERFLOW, *TIME_GRADIENTS, JUMPS],
-    "adjode/checkpoint": ["adjode/test_checkpoint.py", OVERFLOW],
-    "adjode/steps": [SOLVE, BAD, "adjode/test_discrete.py"],
-    "adjode/continuous": ["adjode/test_continuous.py", KEEPS_NOTHING, *TIME_GRADIENTS, BAD],
+    "adjode/loss": ["adjode/test_loss.py", ALL_PARTS, BAD, OVERFLOW, JUMPS],
+    "adjode/checkpoint": [*CHECKPOINTS, OVERFLOW],
+    "adjode/steps": [SOLVE, SHRINKS, KEEPS_DECAY, HANDS_OVER, BY_STAGES],
+    "adjode/partner": [*PARTNERS, BAD],
+    "adjode/continuous": ["adjode/test_continuous.py", KEEPS_NOTHING, *TIME_GRADIENTS, BAD, ANY_SIZE, BUDGET],
+    "adjode/fast": BATCHES,
+    "adjode/batched": BATCHES,
+    "adjode/stiff": IMPLICIT_STEPS,
+    "adjode/estimate": ESTIMATES,
+    "adjode/guards": GUARDS,
+    "adjode/algebraic": ROOTS,
+    "adjode/newton": ROOTS,
+    "adjode/linear": ROOTS,
     "receipts/jets": ["receipts/test_forms.py", "receipts/test_check.py"],
     "receipts/wrong": ["receipts/test_wrong.py"],
     "receipts/same": ["receipts/test_forms.py", "receipts/test_traps.py"],
     "receipts/depends": ["receipts/test_traps.py"],
     "receipts/measured": ["receipts/test_measured.py"],
     "receipts/decide": ["receipts/test_traps.py", "receipts/test_check.py"],
+    "adjode/verify": CHECKERS,
+    "adjode/duality": ["adjode/test_duality.py"],
+    "adjode/invariant": ["adjode/test_duality.py", "adjode/test_wrong_gradients.py"],
 }
 # How long a mutant may run, over the time of its tests: a loop without end is a kill, too.
 SETTINGS = """
@@ -58,7 +242,7 @@ only_mutate = ["src/{module}.py"]
 pytest_add_cli_args = ["-q", "-p", "no:cacheprovider"]
 pytest_add_cli_args_test_selection = {tests}
 timeout_multiplier = 3.0
-timeout_constant = 3.0
+timeout_constant = 10.0
 """
 KILLED = {"killed", "timeout", "segfault"}
 
