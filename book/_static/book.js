@@ -25,6 +25,15 @@ document.addEventListener("dblclick", (event) => {
   if (math) getSelection().selectAllChildren(math);
 });
 
+// What scrolls sideways can be reached, and scrolled, from the keyboard.
+const reachable = () => {
+  for (const line of document.querySelectorAll(".receipt-line")) {
+    if (line.scrollWidth > line.clientWidth) line.tabIndex = 0;
+  }
+};
+addEventListener("load", reachable);
+document.addEventListener("toggle", reachable, true);
+
 // On paper nothing is folded.
 addEventListener("beforeprint", () => {
   for (const box of document.querySelectorAll("details")) box.open = true;
