@@ -392,17 +392,18 @@ def test_a_continuous_adjoint_has_errors_of_its_own_steps():
 
 
 def test_a_running_cost_sees_the_states_on_the_way():
-    # g = 5 z, z = 1: lambda = 5 (4 - t), which has the median 10; the errors come to rtol by hand
+    # g = 5 z, z = 1: lambda = 5 (4 - t), with the median 10 and the largest value 20, which is by how
+    # much more the rows count at the start; the errors come to rtol by hand
     problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, [1.0], 0.0, 4.0)
     loss = adjode.Loss(running=lambda t, z, theta: 5.0 * z[0])
     trajectory = adjode.solve_fixed(problem, adjode.rk4(), 4, running=loss.running)
     found = adjode.adjoint_discrete(problem, loss, trajectory)
     seen = amplified(trajectory, found, 1e-6, 1e-20, False)
-    assert seen == pytest.approx(0.03e-6 * (15 + 10 + 5) / 10, rel=1e-9)  # lambda at the ends of the steps
+    assert seen == pytest.approx(0.03e-6 * (15 + 10 + 5) / 10 * 20 / 10, rel=1e-9)  # lambda where steps end
     late = adjode.Loss(running=loss.running, terminal=lambda z, theta: 30.0 * z[0])
     found = adjode.adjoint_discrete(problem, late, trajectory)
-    seen = amplified(trajectory, found, 1e-6, 1e-20, False)  # 30 at the end, 40 in the middle
-    assert seen == pytest.approx(0.03e-6 * (45 + 40 + 35 + 30) / 40, rel=1e-9)
+    seen = amplified(trajectory, found, 1e-6, 1e-20, False)  # 30 at the end, 40 in the middle, 50 before
+    assert seen == pytest.approx(0.03e-6 * (45 + 40 + 35 + 30) / 40 * 50 / 40, rel=1e-9)
 
 
 def test_what_stands_out_is_a_thousand_times_its_neighbours():
