@@ -91,11 +91,15 @@ def observed_nodes(loss: Loss, trajectory: Trajectory) -> list[int]:
 
 def check_match(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory) -> None:
     """The trajectory solves this problem, and carries the running cost of this loss."""
+    check_solves(problem, trajectory)
+    if loss.running is not None and trajectory.running is None:
+        raise ValueError("the loss has a running cost; solve with running=loss.running")
+
+
+def check_solves(problem: InitialValueProblem, trajectory: Trajectory) -> None:
     same = trajectory.ts[0] == problem.t0 and trajectory.ts[-1] == problem.t1
     if not (same and np.array_equal(trajectory.zs[0], problem.z0)):
         raise ValueError("the trajectory is not one of this problem: t0, t1 or z0 differ")
-    if loss.running is not None and trajectory.running is None:
-        raise ValueError("the loss has a running cost; solve with running=loss.running")
 
 
 def finish(problem, loss, trajectory, rows, theta_bar, points, stats, dense=None) -> Gradient:

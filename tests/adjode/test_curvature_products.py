@@ -387,6 +387,9 @@ def test_other_wrong_inputs_are_refused():
         product(problem, adjode.Loss(terminal=lambda z, theta: z**2), trajectory, theta)
     with pytest.raises(ValueError, match="running"):
         product(problem, loss_of("all"), trajectory, theta)
+    costly = adjode.solve(problem, running=lambda t, z, theta: anp.sum(z**2))
+    with pytest.raises(ValueError, match=r"running\(t, z, theta\) must have shape \(\); got \(2,\)"):
+        product(problem, adjode.Loss(running=lambda t, z, theta: z**2), costly, theta)
     with pytest.raises(ValueError, match="observation time"):
         product(problem, loss_of("observations"), trajectory, theta)
 

@@ -106,6 +106,16 @@ def test_the_step_minimises_the_quadratic_model():
     best = one.step(theta_step)
     assert all(model(best) < model(best + x) for x in (-1e-3, 1e-3))
     assert one.step() == pytest.approx(-0.7 / 2.5)
+    for wrong in (np.ones(3), [1.1, np.zeros(2)]):
+        with pytest.raises(ValueError, match="`theta_step` must have the structure and shapes of theta"):
+            one.step(wrong)
+    with pytest.raises(ValueError, match="`theta_step` must be finite"):
+        one.step([np.zeros(2), np.nan])
+
+
+def test_the_order_of_the_keys_of_a_step_does_not_matter():
+    one = HorizonDerivatives(0.7, 2.5, {"a": 0.3, "b": -0.2})
+    assert one.step({"b": 1.0, "a": 2.0}) == one.step({"a": 2.0, "b": 1.0}) == pytest.approx(-1.1 / 2.5)
 
 
 @pytest.mark.parametrize("second", [0.0, -1.0, np.nan])
@@ -132,6 +142,12 @@ def test_bad_arguments_are_one_clear_error():
     problem, path = solved(loss, 1.3)
     with pytest.raises(TypeError, match=r"`penalty` must be callable as penalty\(T\)"):
         horizon_derivatives(problem, loss, path, penalty=0.1)
+    with pytest.raises(ValueError, match=r"penalty\(T\) must return a scalar"):
+        horizon_derivatives(problem, loss, path, penalty=lambda T: T * np.ones(2))
+    with pytest.raises(ValueError, match=r"terminal\(z, theta\) must return a scalar"):
+        horizon_derivatives(problem, adjode.Loss(terminal=lambda z, theta: z**2), path)
+    with np.errstate(all="ignore"), pytest.raises(adjode.GradientError, match="must be finite"):
+        horizon_derivatives(problem, loss, path, penalty=lambda T: anp.abs(T - 1.3) ** 1.5)
     other = adjode.InitialValueProblem(f, [0.8, -0.3], 0.2, 1.4, THETA)
     with pytest.raises(ValueError, match="the trajectory is not one of this problem"):
         horizon_derivatives(other, loss, path)

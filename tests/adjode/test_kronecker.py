@@ -217,7 +217,65 @@ def test_bad_arguments_are_one_clear_error():
     for damping in (0.0, -1.0, np.nan):
         with pytest.raises(ValueError, match=r"singular and damping is .*give a damping > 0"):
             kronecker_solve(factors, problem.theta, damping)
+    with pytest.raises(ValueError, match="`theta_bar` must have the structure and shapes of theta"):
+        kronecker_solve(factors, problem.theta.T, 0.1)
+    with pytest.raises(ValueError, match="`theta_bar` must be finite"):
+        kronecker_solve(factors, np.nan * problem.theta, 0.1)
+    alone = replace(factors, theta=None)
     with pytest.raises(
         ValueError, match=r"a layer of theta_bar has shape \(3, 2\); the factors have \(2, 3\)"
     ):
-        kronecker_solve(factors, problem.theta.T, 0.1)
+        kronecker_solve(alone, problem.theta.T, 0.1)
+
+
+def given(name="batch"):
+    f, theta, z0 = net(name)
+    problem = adjode.InitialValueProblem(f, z0, 0.0, 1.0, theta)
+    return problem, adjode.Loss(terminal=lambda z, theta: anp.sum(z**2))
+
+
+def test_rows_that_stack_to_the_same_shape_are_told_apart():
+    """An offset of (3,) above weights of (2, 3) looks like weights of (2, 3) above an offset."""
+    field = lambda t, z, p: anp.dot(anp.dot(z, p["in"]["w"]) + p["in"]["b"], p["out"]) * t
+    rng = np.random.default_rng(2)
+    theta = {"in": {"w": rng.normal(size=(2, 3)), "b": rng.normal(size=3)}, "out": rng.normal(size=(3, 2))}
+    problem = adjode.InitialValueProblem(field, rng.normal(size=(4, 2)), 0.0, 1.0, theta)
+    trajectory = adjode.solve_fixed(problem, adjode.rk4(), 4)
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z**2))
+    bar = adjode.adjoint_discrete(problem, loss, trajectory)
+    factors = kronecker_factors(problem, trajectory, [bar.path])
+    found = kronecker_solve(factors, bar.theta, 0.1)
+    turned = {"out": bar.theta["out"], "in": {"b": bar.theta["in"]["b"], "w": bar.theta["in"]["w"]}}
+    other = kronecker_solve(factors, turned, 0.1)
+    np.testing.assert_array_equal(adjode.flatten(found)[0], adjode.flatten(other)[0])
+    with pytest.raises(ValueError, match="`theta_bar` must have the structure"):
+        kronecker_solve(factors, [[theta["in"]["b"], theta["in"]["w"]], theta["out"]], 0.1)
+
+
+def test_states_are_those_of_the_times_of_the_path_or_it_is_refused():
+    problem, loss = given()
+    fine = adjode.solve_fixed(problem, adjode.rk4(), 40)
+    path = adjode.adjoint_discrete(problem, loss, fine).path
+    coarse = adjode.solve(problem, rtol=1e-9, atol=1e-11)  # its nodes are others: the interpolant has all
+    assert np.max(np.min(np.abs(path.ts[:, None] - coarse.ts), axis=1)) > 1e-3
+    wanted, found = (kronecker_factors(problem, one, [path]) for one in (fine, coarse))
+    for one, other in zip(wanted.inputs + wanted.outputs, found.inputs + found.outputs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+    for lean in (replace(coarse, dense=None), adjode.solve(problem, store="stops")):
+        with pytest.raises(ValueError, match=r"has no state at t = .*, where a path is sampled"):
+            kronecker_factors(problem, lean, [path])
+
+
+def test_a_trajectory_or_a_path_of_another_problem_is_refused():
+    problem, loss = given()
+    trajectory = adjode.solve_fixed(problem, adjode.rk4(), 4)
+    path = adjode.adjoint_discrete(problem, loss, trajectory).path
+    with pytest.raises(ValueError, match="the trajectory is not one of this problem"):
+        kronecker_factors(replace(problem, z0=problem.z0 + 1), trajectory, [path])
+    longer = replace(problem, t1=2.0)
+    other = adjode.solve_fixed(longer, adjode.rk4(), 4)
+    for wrong in (adjode.adjoint_discrete(longer, loss, other).path, replace(path, lams=path.lams[:, 0])):
+        with pytest.raises(ValueError, match="a path is not one of this problem"):
+            kronecker_factors(problem, trajectory, [wrong])
+    with pytest.raises(ValueError, match=r"at least 2 nodes.*nodes=2\.5"):
+        kronecker_factors(problem, trajectory, [path], nodes=2.5)

@@ -110,6 +110,9 @@ def test_what_has_no_factors_is_refused():
         factors(problem, cost, adjode.solve(problem, running=cost.running))
     with pytest.raises(ValueError, match="scalar"):
         factors(problem, adjode.Loss(terminal=lambda z, theta: z**2), trajectory)
+    for drop in (-1e-3, 1.0, np.nan):
+        with pytest.raises(ValueError, match="`drop` must be in"):
+            factors(problem, loss, trajectory, drop=drop)
     found = factors(problem, loss, trajectory)
     with pytest.raises(ValueError, match="damping"):
         found.solve(problem.theta, 0.0)
@@ -117,3 +120,14 @@ def test_what_has_no_factors_is_refused():
         found.solve(np.ones(6), 0.1)
     with pytest.raises(ValueError, match="structure and shapes of theta"):
         found.times({"w": np.ones(3)})
+
+
+def test_a_loss_without_second_derivatives_is_not_one_without_curvature():
+    """|z - z(t1)|^{3/2} has none at z(t1); no factors would mean G = 0."""
+    problem, _, _ = given("cup")
+    trajectory = adjode.solve(problem)
+    rough = lambda z: anp.sum(anp.abs(z - trajectory.zs[-1]) ** 1.5)
+    seen = adjode.Observations([problem.t1], lambda i, z: rough(z))
+    for loss in (adjode.Loss(terminal=lambda z, theta: rough(z)), adjode.Loss(observations=seen)):
+        with np.errstate(all="ignore"), pytest.raises(adjode.GradientError, match="not finite"):
+            curvature.low_rank_factors(problem, loss, trajectory)

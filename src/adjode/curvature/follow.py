@@ -10,6 +10,7 @@ from adjode.batched import Nodes, batch, close
 from adjode.curvature.tangent import pushforward, split
 from adjode.fast import ROOM, WIDE, independent, jacobians
 from adjode.problem import InitialValueProblem
+from adjode.solve import checked
 from adjode.stiff import state_jacobian
 from adjode.structure import leaves, rebuild
 from adjode.trajectory import Stats, Trajectory
@@ -51,6 +52,7 @@ def integrated(path: Trajectory, problem: InitialValueProblem, running: Callable
     total, (ts, zs, hs) = [0.0], stage_states(path)
     for t, z, h in zip(ts, zs, hs, strict=True):
         values = [running(s, x.reshape(problem.z0.shape), problem.theta) for s, x in zip(t, z, strict=True)]
+        values = [checked("running(t, z, theta)", value, ()) for value in values]
         total.append(total[-1] + h * (path.tableau.b @ values))
     return np.array(total)
 

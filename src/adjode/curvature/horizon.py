@@ -7,9 +7,10 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 
+from adjode.curvature.tangent import like
 from adjode.fast import adjoint_fast
 from adjode.loss import check_match, scalar_rows
-from adjode.problem import InitialValueProblem, Loss, check_callable
+from adjode.problem import GradientError, InitialValueProblem, Loss, check_callable
 from adjode.structure import flatten
 from adjode.trajectory import Trajectory
 from adjode.vjp import pullback
@@ -27,13 +28,17 @@ class HorizonDerivatives:
         """The change of T that minimises the model after theta has moved by theta_step:
         -(C_T + C_Ttheta theta_step) / C_TT, `eq-horizon-step`.
 
-        Raises ValueError when C_TT is not positive: the model has no minimum.
+        Raises ValueError when C_TT is not positive, as the model has no minimum then, and when
+        theta_step has another structure than theta.
         """
         if not self.second > 0:
             raise ValueError(f"C_TT = {self.second:.3g} is not positive, so the model has no minimum in T; "
                              "use the first derivative alone, or a positive stand-in for C_TT")  # fmt: skip
-        moved = 0.0 if theta_step is None else flatten(self.mixed)[0] @ flatten(theta_step)[0]
-        return -(self.first + float(moved)) / self.second
+        if theta_step is None:
+            return -self.first / self.second
+        theta_step = like("theta_step", theta_step, self.mixed, "theta")
+        moved = float(flatten(self.mixed)[0] @ flatten(theta_step)[0])
+        return -(self.first + moved) / self.second
 
 
 def horizon_derivatives(
@@ -58,7 +63,10 @@ def horizon_derivatives(
     Raises
     ------
     ValueError
-        When the loss has neither a terminal nor a running part, or the trajectory is another one's.
+        When the loss has neither a terminal nor a running part, a part or the penalty is no scalar,
+        or the trajectory is another one's.
+    GradientError
+        When a derivative is not finite.
 
     Notes
     -----
@@ -72,12 +80,19 @@ def horizon_derivatives(
                          "do not change with the end time")  # fmt: skip
     if penalty is not None:
         check_callable("penalty", penalty, "penalty(T)")
+        scalar_rows("penalty(T)", penalty, problem.t1)
     rate, z, field = end_rate(problem, loss, penalty), trajectory.zs[-1], trajectory.fs[-1]
+    if loss.terminal is not None:  # its derivative would be that of a sum, in silence
+        scalar_rows("terminal(z, theta)", lambda z: loss.terminal(z, problem.theta), z)
     at_end = lambda t, z: rate(t, z, problem.theta)
     r_t, r_z = scalar_rows("the rate of the loss in T", at_end, problem.t1, z)
     through = Loss(terminal=lambda z, theta: rate(problem.t1, z, theta))
     mixed = adjoint_fast(problem, through, trajectory).theta
-    return HorizonDerivatives(float(at_end(problem.t1, z)), float(r_t + np.sum(r_z * field)), mixed)
+    first, second = float(at_end(problem.t1, z)), float(r_t + np.sum(r_z * field))
+    if not np.all(np.isfinite([first, second])):
+        raise GradientError(f"C_T = {first} and C_TT = {second} must be finite: the loss, the penalty or f "
+                            "has no derivative at T")  # fmt: skip
+    return HorizonDerivatives(first, second, mixed)
 
 
 def end_rate(problem: InitialValueProblem, loss: Loss, penalty: Callable | None) -> Callable:

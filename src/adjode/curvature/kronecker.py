@@ -9,7 +9,8 @@ import numpy as np
 from autograd.core import add_outgrads
 from autograd.tracer import toposort
 
-from adjode.loss import AdjointPath
+from adjode.curvature.tangent import like
+from adjode.loss import AdjointPath, check_solves
 from adjode.problem import InitialValueProblem
 from adjode.structure import leaves, rebuild
 from adjode.trajectory import Trajectory
@@ -35,6 +36,7 @@ class KroneckerFactors:
     layers: tuple  # of Layer
     inputs: tuple  # A of each layer, (fan in + 1, fan in + 1) with an offset
     outputs: tuple  # B of each layer, (fan out, fan out)
+    theta: Any = None  # what the leaves of the layers are counted in
 
 
 def layer_rows(f: Callable, t: float, z: np.ndarray, theta: Any, q: np.ndarray) -> list:
@@ -132,7 +134,7 @@ def kronecker_factors(
     problem : InitialValueProblem
         With z0 of shape (N, D) for N cases, or (D,) for one.
     trajectory : Trajectory
-        With all of its nodes.
+        Of this problem. It has a node at each node of the paths, or its interpolant.
     paths : sequence of AdjointPath
         R solutions of q' = -q f_z, as an ``adjoint_*`` leaves them in ``Gradient.path``. Row n is of
         the loss of case n alone: of a mean over N cases, it is N lambda.
@@ -142,23 +144,45 @@ def kronecker_factors(
     Raises
     ------
     ValueError
-        When there is no path, `nodes` is 1 or negative, or f is not made of layers (`layer_rows`).
+        When there is no path, `nodes` is 1, negative or no integer, the trajectory or a path is of
+        another problem, the trajectory has no state where a path is sampled, or f is not made of
+        layers (`layer_rows`).
     """
-    if not paths or nodes < 0 or nodes == 1:
+    if not paths or nodes < 0 or nodes == 1 or nodes != int(nodes):
         raise ValueError(f"kronecker_factors needs a path and 0 or at least 2 nodes; got {len(paths)} paths, "
                          f"nodes={nodes}")  # fmt: skip
+    check_solves(problem, trajectory)
     cases, sums = len(problem.z0) if problem.z0.ndim > 1 else 1, {}
     for path in paths:
-        which = sampled(path.ts, nodes)
+        check_path(problem, path)
+        which = sampled(path.ts, int(nodes))
         for weight, i in zip(trapezoid(path.ts[which]), which, strict=True):
-            n = int(np.argmin(np.abs(trajectory.ts - path.ts[i])))
             if weight == 0:
                 continue
-            for one, a, g in layer_rows(problem.f, path.ts[i], trajectory.zs[n], problem.theta, path.lams[i]):
+            t, z = path.ts[i], state_at(trajectory, path.ts[i])
+            for one, a, g in layer_rows(problem.f, t, z, problem.theta, path.lams[i]):
                 inner, outer = sums.get(one, (0.0, 0.0))
                 sums[one] = inner + weight / len(paths) * a.T @ a, outer + weight * g.T @ g
     inputs, outputs = zip(*sums.values(), strict=True)
-    return KroneckerFactors(tuple(sums), *(tuple(x / cases for x in part) for part in (inputs, outputs)))
+    means = (tuple(x / cases for x in part) for part in (inputs, outputs))
+    return KroneckerFactors(tuple(sums), *means, problem.theta)
+
+
+def check_path(problem: InitialValueProblem, path: AdjointPath) -> None:
+    same = path.ts[0] == problem.t0 and path.ts[-1] == problem.t1
+    if not (same and path.lams.shape[1:] == problem.z0.shape):
+        raise ValueError("a path is not one of this problem: t0, t1 or the shape of z0 differ")
+
+
+def state_at(trajectory: Trajectory, t: float) -> np.ndarray:
+    """z(t), from a node or from the interpolant."""
+    n = int(np.argmin(np.abs(trajectory.ts - t)))
+    if abs(trajectory.ts[n] - t) <= 1e-12 * abs(trajectory.ts[-1] - trajectory.ts[0]):
+        return trajectory.zs[n]
+    if trajectory.dense is None:
+        raise ValueError(f"the trajectory has no state at t = {t}, where a path is sampled; take the "
+                         'trajectory that the path was made from, or solve with store="dense"')  # fmt: skip
+    return trajectory.dense(t)
 
 
 def sampled(ts: np.ndarray, nodes: int) -> np.ndarray:
@@ -197,6 +221,8 @@ def damped_inverse(factors: KroneckerFactors, damping: float) -> Callable:
         parts.append((one, u, v, scale))
 
     def solve(theta_bar):
+        if factors.theta is not None:
+            theta_bar = like("theta_bar", theta_bar, factors.theta, "theta")
         new = [np.asarray(leaf, dtype=float) for leaf in leaves(theta_bar)]
         for one, u, v, scale in parts:
             w = new[one.weight] if one.offset is None else np.vstack([new[one.weight], new[one.offset]])
@@ -214,6 +240,7 @@ def damped_inverse(factors: KroneckerFactors, damping: float) -> Callable:
 def kronecker_solve(factors: KroneckerFactors, theta_bar: Any, damping: float = 0.0) -> Any:
     """(A (x) B + damping I)^-1 theta_bar, of the structure of theta: `eq-kron-inverse`, `eq-kron-damped`.
 
-    Raises ValueError as `damped_inverse` does, and when theta_bar has other shapes.
+    Raises ValueError as `damped_inverse` does, and when theta_bar has another structure or other
+    shapes, or is not finite.
     """
     return damped_inverse(factors, damping)(theta_bar)

@@ -15,7 +15,7 @@ import numpy as np
 from adjode.curvature.tangent import like, pushforward
 from adjode.fast import adjoint_fast
 from adjode.loss import check_match, observed_nodes
-from adjode.problem import InitialValueProblem, Loss, Observations
+from adjode.problem import GradientError, InitialValueProblem, Loss, Observations
 from adjode.structure import flatten, leaves, rebuild
 from adjode.trajectory import Stats, Trajectory
 from adjode.vjp import pullback, scalar_rows
@@ -67,22 +67,27 @@ def low_rank_factors(
     ------
     ValueError
         When the loss has a running cost, whose G has no small rank, or curvature in an explicit
-        theta (use `gauss_newton_product`); when the trajectory does not fit.
+        theta (use `gauss_newton_product`); when the trajectory does not fit; when `drop` is not in
+        [0, 1).
+    GradientError
+        When the second derivatives of the loss are not finite.
 
     Notes
     -----
     `eq-factor-rows`, `eq-low-rank`.
     """
     check_match(problem, loss, trajectory)
+    if not 0 <= drop < 1:
+        raise ValueError(f"`drop` must be in [0, 1): a part of the largest eigenvalue; got {drop}")
     if loss.running is not None:
         raise ValueError("a running cost has a G of no small rank; use gauss_newton_product, which "
                          "multiplies with it")  # fmt: skip
     factors, seen = [], loss.observations
     if loss.terminal is not None:
-        refuse_curved_theta(problem, loss, trajectory.zs[-1])
         end = lambda z: loss.terminal(z, problem.theta)
         for sign, y in terminal_factors(end, trajectory.zs[-1], drop):
             factors.append((sign, Loss(terminal=lambda z, _, y=y: anp.sum(y * z))))
+        refuse_curved_theta(problem, loss, trajectory.zs[-1])
     for i, n in enumerate(observed_nodes(loss, trajectory)):
         for sign, y in terminal_factors(lambda z, i=i: seen.fun(i, z), trajectory.zs[n], drop):
             look = lambda _, z, y=y: anp.sum(y * z)
@@ -103,6 +108,8 @@ def terminal_factors(fun: Callable, z: np.ndarray, drop: float = 1e-12) -> list:
     scalar_rows("the loss", fun, z)  # so that a loss that is no scalar is named
     _, back = pullback(lambda z: pullback(fun, z)[1](1.0)[0], z)
     rows = [np.ravel(back(unit.reshape(z.shape))[0]) for unit in np.eye(z.size)]
+    if not np.all(np.isfinite(rows)):
+        raise GradientError("the second derivatives of the loss are not finite: it has none there")
     values, vectors = np.linalg.eigh(np.reshape(rows, (z.size, z.size)))
     largest = np.max(np.abs(values), initial=0.0)
     return [(np.sign(a), np.sqrt(abs(a)) * y.reshape(z.shape))
