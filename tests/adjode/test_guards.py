@@ -348,3 +348,19 @@ def test_rows_that_a_better_solve_would_change_count(slope, refused):
             guard.compared(trajectory, found)
     else:
         assert 0.2 < guard.compared(trajectory, found).error < 0.9
+
+
+def test_two_gradients_that_are_both_lost_may_agree_and_confirm_nothing():
+    """At 1e-3 the gradient is off by a half, at 1e-2 by three fifths, and in the same direction."""
+
+    def f(t, z, theta):
+        x, y, w = z
+        return anp.array([theta[0] * (y - x), x * (theta[1] - w) - y, x * y - theta[2] * w])
+
+    z0, theta = [0.62865111, -0.66052432, 23.20211325], np.array([10.0, 28.0, 8 / 3])
+    problem = adjode.InitialValueProblem(f, z0, 0.0, 8.0, theta)
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z**2))
+    exact = adjode.adjoint_discrete(problem, loss, adjode.solve(problem, rtol=1e-12, atol=1e-12))
+    found = adjode.gradient(problem, loss, rtol=1e-3, atol=1e-5)
+    scale = np.maximum(np.abs(theta), 1.0)
+    assert np.linalg.norm((found.theta - exact.theta) * scale) < 0.1 * np.linalg.norm(exact.theta * scale)
