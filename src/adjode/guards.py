@@ -21,6 +21,7 @@ from adjode.trajectory import Trajectory
 DOUBT = 0.1  # of what is allowed: the estimate may be ten times too small
 LOOSER = 10.0  # a gradient with tolerances so many times larger is off by about as much more
 CONFIRMED = 0.5  # of what is allowed: a second gradient is no estimate, but it has errors too
+LOST = 1e3  # times what is allowed
 CLOSE = 0.9  # of what is allowed: beside a gradient that is ten times as good
 ROUNDS = 4
 HALVINGS = 6  # half of what f changes by in a sixty-fourth of a step is as good as a jump
@@ -58,12 +59,19 @@ class Guard:
             error = self.estimate(trajectory, found, adjoint is adjoint_fast, many)
         if error < DOUBT:
             return replace(found, error=error)
-        confirm = self.confirmed if adjoint is adjoint_fast else self.compared
-        return confirm(trajectory, found)
+        if adjoint is not adjoint_fast:
+            return self.compared(trajectory, found)
+        return self.confirmed(trajectory, found, error)
 
-    def confirmed(self, trajectory, found) -> Gradient:
-        """The discrete gradient `found`, or one of a tighter solve, with which another one agrees."""
-        error, grid = self.from_looser(trajectory, found), trajectory.ts
+    def confirmed(self, trajectory, found, guess=0.0) -> Gradient:
+        """The discrete gradient `found`, or one of a tighter solve, with which another one agrees.
+
+        Where the estimate `guess` says that both may be off by all that they are, a looser one is
+        no witness: the errors need not fall with the tolerances.
+        """
+        error, grid = np.inf, trajectory.ts
+        if guess < LOST:
+            error = self.from_looser(trajectory, found)
         if error < CONFIRMED:
             return replace(found, error=error)
         for tries in range(ROUNDS):
@@ -122,6 +130,9 @@ class Guard:
         if discrete or trajectory.stages is None:
             return error
         other = adjoint_fast(self.problem, self.loss, trajectory)  # takes but a moment beside it
+        # its lambda is at the nodes of the steps, that of another strategy perhaps at few
+        relative = amplified(trajectory, other, self.rtol, self.atol, True)
+        error += relative * length(self.vector(other)) / self.allowed(other)
         return error + DOUBT / CONFIRMED * self.distance(found, other)
 
     def anew(self, factor, tableau, grid=None) -> tuple[Trajectory, Gradient]:
