@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("typeset")]
 
 
 def test_no_request_leaves_the_site(page, visit, address):

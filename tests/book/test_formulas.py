@@ -183,6 +183,7 @@ def test_displays_are_as_wide_as_the_build_thought(page, open_tab):
     assert [row for row in measured if not 1 <= (row[1] + 0.05) / row[2] <= TOO_WIDE] == []
 
 
+@pytest.mark.usefixtures("typeset")
 def test_the_font_has_what_the_pages_show(site):
     from fontTools.ttLib import TTFont
 
@@ -195,6 +196,7 @@ def test_the_font_has_what_the_pages_show(site):
     assert ("√" in shown) == any("<msqrt" in p.read_text() for p in site.rglob("*.html"))
 
 
+@pytest.mark.usefixtures("typeset")
 def test_every_formula_of_the_book_is_in_the_pages_with_its_tex(site):
     for page in site.glob("book/*/*.html"):
         text = page.read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ def test_the_archive_holds_the_site(site):
         names = {name.removeprefix("the-checked-adjoint/") for name in archive.namelist()}
     pages = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
     assert pages <= names
-    assert {"_static/site.css", "_static/site.js", "_static/stix-two-math.woff2"} <= names
+    assert {"_static/site.css", "_static/site.js"} <= names
 
 
 def test_what_needs_an_address_waits_for_it(site, root):

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("typeset")]
 
 CHAPTER = "book/rigour/discrete-adjoint.html"
 WAYS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]

@@ -9,6 +9,8 @@ import pytest
 from bs4 import BeautifulSoup
 from conftest import AXE, SHIFT, UNFOLD
 
+pytestmark = pytest.mark.usefixtures("typeset")
+
 MOST_BYTES = 250_000  # as a server sends them, pictures apart
 MOST_ELEMENTS = 18_000  # the appendix of errata has most formulas; a chapter has about half as many
 MOST_SHIFT = 0.01  # a tenth of what counts as good
