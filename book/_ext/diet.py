@@ -11,7 +11,6 @@ import re
 import struct
 from base64 import b64encode
 from html import escape, unescape
-from io import BytesIO
 from pathlib import Path
 
 from fontTools import subset
@@ -30,7 +29,7 @@ PER_PAGE = ("DOCUMENTATION_OPTIONS.",)
 # Left in the site by the theme, and asked for by no page.
 UNUSED = ["*.map", "*.LICENSE.txt", "*webpack-macros.html", "scripts/fontawesome.js",
           "scripts/bootstrap.js", "vendor", "locales", "images", "sphinx-thebe.*", "plus.png", "minus.png",
-          "copybutton_funcs.js", "togglebutton.*"]  # fmt: skip
+          "copybutton_funcs.js", "togglebutton.*", ICONS]  # fmt: skip
 
 # Names of code that are coloured like the rest of it.
 PLAIN = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')
@@ -248,8 +247,8 @@ def own_icons(css):
     return re.sub(r"@font-face\{([^{}]*)\}", face, css)
 
 
-def with_icons(static, css):
-    """Put the icons that the stylesheet shows into it: nothing moves when they come."""
+def cut_icons(static, css):
+    """Cut the icon font down to the icons that the stylesheet shows."""
     shown = {int(code, 16) for code in re.findall(r"[\"']\\([0-9a-fA-F]{2,5})[\"']", css)}
     shown |= {ord(char) for char in re.findall(r"[\"'](.)[\"']", css)}
     options = subset.Options(flavor="woff2", hinting=False, layout_features=[], name_IDs=[0, 1, 2, 13])
@@ -257,10 +256,17 @@ def with_icons(static, css):
     subsetter = subset.Subsetter(options)
     subsetter.populate(unicodes=shown)
     subsetter.subset(font)
-    small = BytesIO()
-    subset.save_font(font, small, options)
-    data = b64encode(small.getvalue()).decode()
-    return css.replace(f"url({ICONS})", f'url("data:font/woff2;base64,{data}")')
+    subset.save_font(font, str(static / ICONS), options)
+
+
+def with_fonts(static, css):
+    """Put the fonts into the stylesheet, so that nothing moves when they come, from a file neither."""
+
+    def data(match):
+        font = b64encode((static / match[1]).read_bytes()).decode()
+        return f'url("data:font/woff2;base64,{font}")'
+
+    return re.sub(r"url\((?!data:)([^()\"']+\.woff2)\)", data, css)
 
 
 # Scripts
@@ -319,7 +325,8 @@ def slim(app, exception):
     css = "".join(read_sheet(static, name) for name in app.diet_sheets)
     css = own_icons(Purge(pages.values(), script + search)(css))
     css = drop_unused(css, script + "".join(re.findall(r'style="[^"]*"', unescape("".join(pages.values())))))
-    css = with_icons(static, css)
+    cut_icons(static, css)
+    css = with_fonts(static, css)
     (static / SHEET).write_text(css, encoding="utf-8")
     (static / SCRIPT).write_text(script, encoding="utf-8")
     versions = {n: hashlib.sha256((static / n).read_bytes()).hexdigest()[:10] for n in (SHEET, SCRIPT)}

@@ -268,9 +268,9 @@ def end(app, exception):
         write_font(app.outdir, Path(app.outdir).parent)
 
 
-def preload(app, pagename, templatename, context, doctree):
-    """Fetch the font with the page: formulas stand on the first screen of most chapters."""
-    context["math_font"] = FONT_NAME if "<math" in context.get("body", "") else ""
+def mark(app, pagename, templatename, context, doctree):
+    """Tell the template whether a page has formulas, and so waits for their font."""
+    context["has_formulas"] = "<math" in context.get("body", "")
 
 
 def setup(app):
@@ -280,6 +280,6 @@ def setup(app):
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_display, None))
     app.add_css_file("temml.css")
     app.connect("builder-inited", begin)
-    app.connect("html-page-context", preload)
+    app.connect("html-page-context", mark)
     app.connect("build-finished", end)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": False}
