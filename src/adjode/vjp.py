@@ -16,7 +16,8 @@ def pullback(fun: Callable, *args) -> tuple:
     `fun` is written with autograd.numpy, and takes and returns floats or arrays; v has the shape of
     its value, and each row that of its argument: zeros where `fun` ignores it.
     """
-    roots, value, end = run_traced(VJPNode, fun, args)
+    roots = [VJPNode.new_root() for _ in args]
+    value, end = run_traced(roots, fun, args)
 
     def back(v):
         pending, rows = {end: (v, False)}, {}
@@ -30,10 +31,10 @@ def pullback(fun: Callable, *args) -> tuple:
     return value, back
 
 
-def run_traced(kind: type, fun: Callable, args: tuple) -> tuple:
-    """The nodes of the arguments, the value of fun, and its node: None if it does not depend on
-    them. `kind` is the class of the nodes."""
-    roots, top = [kind.new_root() for _ in args], trace_stack.top
+def run_traced(roots: list, fun: Callable, args: tuple) -> tuple:
+    """The value of fun, and its node: None if it does not depend on the arguments, whose nodes are
+    the `roots`."""
+    top = trace_stack.top
     try:
         with trace_stack.new_trace() as level:
             out = fun(*(new_box(x, level, root) for x, root in zip(args, roots, strict=True)))
@@ -46,7 +47,7 @@ def run_traced(kind: type, fun: Callable, args: tuple) -> tuple:
     value = out._value if traced else out
     if isinstance(value, np.ndarray) and value.dtype == object:  # boxes in a plain array: lost
         raise TypeError("the result could not be traced: use autograd.numpy in place of numpy")
-    return roots, value, out._node if traced else None
+    return value, out._node if traced else None
 
 
 class Recorded(Node):
@@ -70,7 +71,8 @@ def record(fun: Callable, *args) -> tuple:
     ``back(v, n)`` gives the rows of the first n arguments alone, and leaves out what only the
     others need. The derivatives of elementwise functions are computed once for all covectors.
     """
-    roots, value, end = run_traced(Recorded, fun, args)
+    roots = [Recorded.new_root() for _ in args]
+    value, end = run_traced(roots, fun, args)
     order, plans, vjps = list(toposort(end)) if end else [], {}, {}
     held = sum(np.size(node.call[1]) for node in order if node.call)
 

@@ -63,7 +63,8 @@ def layer_rows(f: Callable, t: float, z: np.ndarray, theta: Any, q: np.ndarray) 
     """
     args = leaves(theta)
     fun = lambda z, *new: f(t, z, rebuild(theta, new))
-    roots, _, end = run_traced(Recorded, fun, (z, *args))
+    roots = [Recorded.new_root() for _ in (z, *args)]
+    _, end = run_traced(roots, fun, (z, *args))
     plain = [node for node in toposort(end) if node.call] if end else []
     layers = layers_of(plain, {root: i for i, root in enumerate(roots[1:])}, args)
     rows: dict = {end: (q, False)}

@@ -12,11 +12,10 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 from autograd.core import JVPNode, vspace
-from autograd.tracer import isbox, new_box, trace_stack
 
 from adjode.problem import InitialValueProblem, Loss, Observations, real
 from adjode.structure import children, leaves, rebuild
-from adjode.vjp import pullback
+from adjode.vjp import pullback, run_traced
 
 
 def pushforward(fun: Callable, args: list, directions: list) -> tuple:
@@ -34,21 +33,8 @@ def pushforward(fun: Callable, args: list, directions: list) -> tuple:
 
 
 def forward_mode(fun: Callable, args: list, directions: list) -> tuple:
-    top = trace_stack.top
-    try:
-        with trace_stack.new_trace() as level:
-            roots = [JVPNode.new_root(d) for d in directions]
-            out = fun(*(new_box(x, level, root) for x, root in zip(args, roots, strict=True)))
-    except (TypeError, ValueError) as error:
-        error.add_note("(traced by autograd: use autograd.numpy, and no in-place writes)")
-        raise
-    finally:
-        trace_stack.top = top  # which autograd leaves one too high after an exception
-    if isbox(out) and out._trace == level:
-        return out._value, out._node.g
-    if isinstance(out, np.ndarray) and out.dtype == object:  # boxes in a plain array: lost
-        raise TypeError("the result could not be traced: use autograd.numpy in place of numpy")
-    return out, vspace(out).zeros()
+    value, end = run_traced([JVPNode.new_root(d) for d in directions], fun, args)
+    return value, end.g if end else vspace(value).zeros()
 
 
 def tangent_problem(problem: InitialValueProblem, w: Any, z0=None) -> InitialValueProblem:
