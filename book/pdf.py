@@ -4,20 +4,18 @@ All pages, in the order of the contents, become one long page; a Chromium prints
 book lead to places inside the PDF, and the headings are its outline.
 """
 
-import os
 import re
-import shutil
 import sys
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import yaml
 from bs4 import BeautifulSoup
+from tools import chromium
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
 TARGET = ROOT / "_build" / "the-checked-adjoint.pdf"
-BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
 
 STYLE = """
 @page { size: A4; margin: 20mm 18mm 22mm; @bottom-center { content: counter(page); font: 9pt serif; } }
@@ -73,7 +71,8 @@ def article(address, known):
         elif target.scheme == "site":
             del link["href"]  # a file of the site
     for box in text.find_all("details"):
-        box["open"] = ""
+        if not box.find_parent(class_="receipt") and not box.find_parent("table"):
+            box["open"] = ""  # what was refused stays folded: the site has the lists
     title = html.find("h1").get_text().rstrip("#")
     return title, f'<section class="page" id="{name(address)}">{text}</section>'
 
@@ -102,7 +101,7 @@ def long_page():
 def main():
     if not (SITE / "index.html").exists():
         sys.exit("There is no built book yet: run `make book` first.")
-    browser = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = chromium()
     if not browser:
         sys.exit("A Chromium prints the book: install one, or name it: CHROMIUM=/path/to/chrome")
     from playwright.sync_api import sync_playwright

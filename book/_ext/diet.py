@@ -293,6 +293,15 @@ def join_scripts(static, names):
 # Pictures
 
 
+def picture_size(path):
+    """Width and height in the pixels of a page; None if the file does not say."""
+    if path.suffix == ".png":
+        return struct.unpack(">II", path.read_bytes()[16:24])
+    size = r'<svg [^>]*?width="([\d.]+)pt" height="([\d.]+)pt"'
+    found = re.search(size, path.read_text(encoding="utf-8")) if path.suffix == ".svg" else None
+    return [float(n) * 96 / 72 for n in found.groups()] if found else None
+
+
 def with_sizes(page, folder):
     """Give each picture its size, so that its place is kept; all but the first come when needed."""
     count = 0
@@ -302,9 +311,8 @@ def with_sizes(page, folder):
         count += 1
         tag, source = match[0], re.search(r'src="([^"]+)"', match[0])
         path = folder / source[1]
-        if " width=" not in tag and path.suffix == ".png" and path.is_file():
-            width, height = struct.unpack(">II", path.read_bytes()[16:24])
-            tag = tag.replace("<img", f'<img width="{width}" height="{height}"', 1)
+        if " width=" not in tag and path.is_file() and (size := picture_size(path)):
+            tag = tag.replace("<img", '<img width="{:.0f}" height="{:.0f}"'.format(*size), 1)
         if count > 1 and " loading=" not in tag:
             tag = tag.replace("<img", '<img loading="lazy"', 1)
         return tag

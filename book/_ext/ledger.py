@@ -8,9 +8,11 @@ shows the result.
 import re
 from html import escape
 from pathlib import Path
+from typing import ClassVar
 
 from derivation_map import nested_list, svg
 from docutils import nodes
+from docutils.parsers.rst import directives
 from sphinx.environment.collectors import EnvironmentCollector
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
@@ -79,7 +81,7 @@ def review(app, env):
     dump(Path(app.outdir).parent / "receipts.json", {"equations": equations, "records": records})
     for page, label, text in problems(equations, records, read_lock(Path(app.srcdir) / LOCK)):
         logger.warning("%s %s", label, text, location=page, type="ledger")
-    return [LEDGER_PAGE] if LEDGER_PAGE in env.all_docs else []
+    return [page for page in (LEDGER_PAGE, env.config.root_doc) if page in env.all_docs]
 
 
 def write(app, exception):
@@ -133,12 +135,14 @@ def _badge(label, record, uri):
 
 
 class LedgerTable(nodes.General, nodes.Element):
-    """Stands on the ledger page until all receipts are known."""
+    """Stands for the ledger, or for its numbers alone, until all receipts are known."""
 
 
 class LedgerDirective(SphinxDirective):
+    option_spec: ClassVar = {"in-numbers": directives.flag}
+
     def run(self):
-        return [LedgerTable()]
+        return [LedgerTable(short="in-numbers" in self.options)]
 
 
 class FillLedger(SphinxPostTransform):
@@ -147,12 +151,13 @@ class FillLedger(SphinxPostTransform):
 
     def run(self, **kwargs):
         for place in list(self.document.findall(LedgerTable)):
-            place.replace_self(nodes.raw("", self.render(), format="html"))
+            equations, records = gather(self.env)
+            by_label = {r["label"]: r for r in records}
+            known = [(e, by_label[e["label"]]) for e in equations if e["label"] in by_label]
+            text = _in_numbers(known) if place["short"] else self.render(known)
+            place.replace_self(nodes.raw("", text, format="html"))
 
-    def render(self):
-        equations, records = gather(self.env)
-        by_label = {r["label"]: r for r in records}
-        known = [(e, by_label[e["label"]]) for e in equations if e["label"] in by_label]
+    def render(self, known):
         graph = {e["label"]: [p["label"] for p in r["premises"]] for e, r in known}
         info = {
             e["label"]: {
@@ -187,6 +192,17 @@ class FillLedger(SphinxPostTransform):
                 _table(own, info),
             ]
         return "\n".join(parts)
+
+
+def _in_numbers(known):
+    checked = sum(r["kind"] not in ("definition", "given") for _, r in known)
+    rows = [
+        (len(known), "numbered equations"),
+        (checked, "checked by machine beside their text"),
+        (sum(r["refused"] for _, r in known), "wrong versions of them refused"),
+        (len({e["page"] for e, _ in known}), "chapters that you can run"),
+    ]
+    return "<ul class='in-numbers'>" + "".join(f"<li><b>{n:,}</b> {what}</li>" for n, what in rows) + "</ul>"
 
 
 def _totals(known):

@@ -34,7 +34,7 @@ FONT_NAME = "stix-two-math.woff2"
 SHEET = TEMML.with_name("Temml-STIX2.css")
 
 # A phone 390 px wide leaves 358 px for a display, 312 beside a number; book/_static/math.css sets the
-# smallest size of a display, 0.9 of 16 px.
+# smallest size of a display, 0.8 of 18 px.
 PHONE_EM, NUMBERED_PHONE_EM = 24.5, 21.5
 APPLY = "\u2061"  # between the name of a function and its argument
 MARGIN = 1.03  # the ruler is at most 3 % below the truth
@@ -268,11 +268,6 @@ def end(app, exception):
         write_font(app.outdir, Path(app.outdir).parent)
 
 
-def mark(app, pagename, templatename, context, doctree):
-    """Tell the template whether a page has formulas, and so waits for their font."""
-    context["has_formulas"] = "<math" in context.get("body", "")
-
-
 def setup(app):
     if not available():
         app.setup_extension("sphinx-mathjax-offline")
@@ -280,6 +275,5 @@ def setup(app):
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_display, None))
     app.add_css_file("temml.css")
     app.connect("builder-inited", begin)
-    app.connect("html-page-context", mark)
     app.connect("build-finished", end)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": False}

@@ -34,7 +34,7 @@ const reachable = () => {
 addEventListener("load", reachable);
 document.addEventListener("toggle", reachable, true);
 
-// On paper nothing is folded.
+// On paper nothing is folded but the lists of what was refused; the ledger has them.
 addEventListener("beforeprint", () => {
-  for (const box of document.querySelectorAll("details")) box.open = true;
+  for (const box of document.querySelectorAll("details")) if (!box.closest(".receipt")) box.open = true;
 });

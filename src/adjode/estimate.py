@@ -25,28 +25,38 @@ def ends_of_lambda(trajectory: Trajectory, found: Gradient) -> tuple:
     return lams[after], lams[before]
 
 
+def seen_and_worth(trajectory, found: Gradient, rtol: float, atol: float) -> tuple:
+    """sum |l_z| |z| over the nodes where the loss sees z, and |lambda| |z| at every node."""
+    after, before = ends_of_lambda(trajectory, found)
+    zs = np.abs(trajectory.zs.reshape(len(before), -1)) + atol / rtol
+    seen, worth = before - after, np.sum(np.abs(before) * zs, axis=1)
+    seen[-1] = before[-1]
+    scale = np.sum(np.abs(seen) * zs)
+    return max(scale, np.median(worth)) if trajectory.running is not None else scale, worth
+
+
+def growth(trajectory, found: Gradient, rtol: float, atol: float) -> float:
+    """How many times larger the rows become on their way back, and a change of z on its way forth."""
+    scale, worth = seen_and_worth(trajectory, found, rtol, atol)
+    return max(1.0, float(np.max(worth) / scale)) if scale > 0 else 1.0
+
+
 def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: bool) -> float:
     """What the local errors of z do to the gradient, in relative error.
 
     sum_n |lambda_{n+1}| |e_n| over sum |l_z| |z| is about the relative error of the states that the
     loss sees, and so of its rows and of f_z on the way. Where the flow pulls neighbours apart, the
-    rows are multiplied on their way back as the errors were on their way forth: by the largest
-    |lambda| |z| over the same sum, if that is more than one.
+    rows are multiplied on their way back as the errors were on their way forth: by their `growth`.
     """
-    (after, before), zs = ends_of_lambda(trajectory, found), trajectory.zs
-    zs = np.abs(zs.reshape(len(zs), -1)) + atol / rtol
-    seen, worth = before - after, np.sum(np.abs(before) * zs, axis=1)
-    seen[-1] = before[-1]
-    scale = np.sum(np.abs(seen) * zs)
-    if trajectory.running is not None:
-        scale = max(scale, np.median(worth))
+    scale, _ = seen_and_worth(trajectory, found, rtol, atol)
     if not discrete:  # lambda and the z between have errors too: what the step control allows
+        zs = np.abs(trajectory.zs.reshape(len(trajectory.zs), -1)) + atol / rtol
         steps = trajectory.stats.steps / max(len(zs) - 1, 1)
         errors = 0.03 * steps * rtol * zs[1:]
     else:
         errors = embedded(trajectory.tableau, np.diff(trajectory.ts), trajectory.stages)
-    total = np.sum(np.abs(before[1:]) * errors)
-    return float(total / scale * max(1.0, np.max(worth) / scale)) if scale > 0 else 0.0
+    total = np.sum(np.abs(ends_of_lambda(trajectory, found)[1][1:]) * errors)
+    return float(total / scale * growth(trajectory, found, rtol, atol)) if scale > 0 else 0.0
 
 
 def embedded(tableau, h, k) -> np.ndarray:

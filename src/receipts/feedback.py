@@ -43,11 +43,11 @@ class Numbers:
         good = self._close(answer, self.right)
         if good.all():
             return "holds", "Right."
-        if good.size > 1 and self._close(np.sort(answer), np.sort(self.right)).all():
-            return "refused", "Not yet: these are the numbers, in another order."
         for slip, wrong in self.mistakes.items():
             if self._close(answer, np.atleast_1d(wrong).astype(float)).all():
                 return "refused", f"Not yet: {slip}."
+        if good.size > 1 and self._close(np.sort(answer), np.sort(self.right)).all():
+            return "refused", "Not yet: these are the numbers, in another order."
         which = ", ".join(str(i + 1) for i in np.flatnonzero(good)) or "none"
         return "refused", "Not yet." if good.size == 1 else f"Not yet. Right so far: {which}."
 

@@ -2,15 +2,15 @@
 
 import functools
 import http.server
-import os
-import shutil
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book"))
+
+from tools import chromium
 
 # The browser opens what the page asks for, and nothing of its own.
 FLAGS = [
@@ -149,7 +149,7 @@ def address(site):
 def browser():
     """A Chromium that is installed here: named by CHROMIUM, or found on the PATH."""
     playwright = pytest.importorskip("playwright.sync_api")
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    path = chromium()
     if not path:
         pytest.skip("no Chromium on the PATH (or in the variable CHROMIUM)")
     with playwright.sync_playwright() as engine:

@@ -126,6 +126,11 @@ def test_a_small_number_is_not_zero():
     assert said(1e-4, numbers(0))[0] == "holds"
 
 
+def test_a_known_mistake_is_named_before_an_order():
+    key = numbers(1, 2, mistakes={"rows and columns are swapped": (2, 1)})
+    assert feedback((2, 1), key).message == "Not yet: rows and columns are swapped."
+
+
 def test_the_right_numbers_in_another_order_are_told_so():
     key = numbers(1, 2, 3)
     assert "another order" in feedback((3, 2, 1), key).message

@@ -4,7 +4,6 @@ Lighthouse needs Node and a few hundred packages of npm. They are installed on t
 folder of their own beside the other packages of this Python; nothing else needs them.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,17 +12,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book"))
 
-from build import node_and_npm, npm_install  # noqa: E402
+from tools import chromium, node_and_npm, npm_install  # noqa: E402
 
 HERE, SITE = ROOT / "tests" / "site", ROOT / "_build" / "html"
 MODULES = Path(sys.prefix, "node-report")
-BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
 
 
 def main():
     if not (SITE / "index.html").exists():
         sys.exit("There is no built book yet: run `make book` first.")
-    browser = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = chromium()
     if not browser:
         sys.exit("Lighthouse needs a Chromium: install one, or name it: CHROMIUM=/path/to/chrome")
     if reason := npm_install(HERE, MODULES):

@@ -1,0 +1,4 @@
+"""Settings of the kernels that run the chapters; the build copies them to where IPython looks."""
+
+c = get_config()  # noqa: F821  (IPython puts it here)
+c.InlineBackend.figure_formats = {"svg"}
