@@ -38,6 +38,8 @@ SHEET = TEMML.with_name("Temml-STIX2.css")
 PHONE_EM, NUMBERED_PHONE_EM = 24.5, 21.5
 APPLY = "\u2061"  # between the name of a function and its argument
 MARGIN = 1.03  # the ruler is at most 3 % below the truth
+PUNCTUATION = tuple(".,;:!?)\u201d\u2019")
+JOINER = "\u2060"  # Firefox would begin a line with what follows a formula
 RELATIONS = set("=≤≥<>≈≡∼≃≠→↦⟹⟺⇒⇔∈≔≪≫")
 BINARIES = set("+−±")
 TALL = set("bdfhkltABCDEFGHIJKLMNOPQRSTUVWXYZΓΔΘΛΞΠΣΥΦΨΩβδζθλξ")
@@ -190,8 +192,14 @@ def visit_inline(self, node):
     math = typeset(self, node, display=False)
     if math is not None:
         self.body.append(self.starttag(node, "span", "", CLASS="math notranslate nohighlight"))
-        self.body.append(write(math) + "</span>")
+        self.body.append(write(math) + "</span>" + (JOINER if follows(node, PUNCTUATION) else ""))
     raise nodes.SkipNode
+
+
+def follows(node, marks):
+    """Whether one of these marks stands right behind a node of a sentence."""
+    after = node.parent[node.parent.index(node) + 1 :]
+    return bool(after) and isinstance(after[0], nodes.Text) and after[0].astext().startswith(marks)
 
 
 def visit_display(self, node):
