@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
 TARGET = ROOT / "_build" / "the-checked-adjoint.pdf"
 
+HERE = "book"  # as if it were the host: to tell the links inside the book from the others
+
 STYLE = """
 @page { size: A4; margin: 20mm 18mm 22mm; @bottom-center { content: counter(page); font: 9pt serif; } }
 @page :first { @bottom-center { content: none; } }
@@ -29,7 +31,9 @@ section.page:first-of-type { break-before: auto; }
 h1, h2, h3, summary { break-after: avoid; }
 div.math, figure, img, .admonition-title { break-inside: avoid; }
 .headerlink, .copybtn, .ways-in, details.hide > summary { display: none !important; }
-.print-contents { columns: 2; list-style: none; padding: 0; }
+[id$="--four-ways-in"] { display: none; }
+.print-contents { columns: 2; list-style: none; padding: 0; margin: 0 12mm; }
+h2:has(+ .print-contents) { break-before: page; margin: 0 12mm 6mm; }
 .print-contents .part { font-weight: 600; margin-top: 0.6em; break-after: avoid; }
 pre { white-space: pre-wrap; }
 """
@@ -64,11 +68,11 @@ def article(address, known):
         image["src"] = (SITE / urlsplit(urljoin(f"/{address}", image["src"])).path.lstrip("/")).as_uri()
         del image["loading"]
     for link in text.find_all("a", href=True):
-        target = urlsplit(urljoin(f"site:///{address}", link["href"]))
+        target = urlsplit(urljoin(f"http://{HERE}/{address}", link["href"]))
         page = unquote(target.path).lstrip("/")
-        if target.scheme == "site" and page in known:
+        if target.netloc == HERE and page in known:
             link["href"] = f"#{name(page, target.fragment)}"
-        elif target.scheme == "site":
+        elif target.netloc == HERE:
             del link["href"]  # a file of the site
     for box in text.find_all("details"):
         if not box.find_parent(class_="receipt") and not box.find_parent("table"):

@@ -4,6 +4,7 @@ import json
 import re
 import zipfile
 
+import pdf
 import yaml
 from bs4 import BeautifulSoup
 
@@ -58,3 +59,14 @@ def test_the_lock_files_name_no_registry(root):
         assert '"resolved"' not in text
         assert not re.search(r"registry\.|npmjs", text)
         assert text.count('"integrity"') == text.count('"version"')
+
+
+def test_every_link_of_the_printed_book_leads_somewhere(site):
+    # the one long page that is printed: inside the book, a link is to a place of that page
+    text = pdf.long_page()
+    places = set(re.findall(r'\bid="([^"]+)"', text))
+    links = re.findall(r'<a [^>]*href="([^"]*)"', text)
+    inside = [link.removeprefix("#") for link in links if link.startswith("#")]
+    assert len(inside) > 2000
+    assert set(inside) <= places
+    assert all(link.startswith(("#", "http://", "https://", "mailto:")) for link in links)
