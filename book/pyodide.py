@@ -65,22 +65,23 @@ def check(folder):
             raise Unfit(f"{folder} lacks {name}")
         if (found := sha256(path)) != expected:
             raise Unfit(
-                f"{name} is not the file of Pyodide {version} or of {LOCK}: its sha256 is {found}, not {expected}"
+                f"{name} is not the file of Pyodide {version} or of {LOCK}: "
+                f"its sha256 is {found}, not {expected}"
             )
     return [*files, LOCK]
 
 
-def copy(folder):
+def copy(folder, kept):
     """Check a distribution and keep a copy of it; nothing is kept of one that is unfit."""
     names = check(folder)
-    fresh = BUILD / "pyodide.new"
+    fresh = kept.with_name(f"{kept.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     for name in names:
         shutil.copyfile(folder / name, fresh / name)
-    shutil.rmtree(KEPT, ignore_errors=True)
-    fresh.rename(KEPT)
-    return sum((KEPT / name).stat().st_size for name in names)
+    shutil.rmtree(kept, ignore_errors=True)
+    fresh.rename(kept)
+    return sum((kept / name).stat().st_size for name in names)
 
 
 def link(source, target):
@@ -109,14 +110,14 @@ def show_buttons(site):
             path.write_text(new, encoding="utf-8")
 
 
-def install(site):
+def install(site, kept=KEPT):
     """Put the kept distribution into a built site; False where there is none."""
-    if not (KEPT / LOCK).is_file():
+    if not (kept / LOCK).is_file():
         return False
     target = site / PLACE
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for file in KEPT.iterdir():
+    for file in kept.iterdir():
         link(file, target / file.name)
     show_buttons(site)
     return True
@@ -129,7 +130,7 @@ def main(arguments):
     if not (site / "index.html").is_file():
         sys.exit("There is no built book yet: run `make book` first.")
     try:
-        size = copy(Path(arguments[0]).expanduser())
+        size = copy(Path(arguments[0]).expanduser(), KEPT)
     except Unfit as reason:
         sys.exit(f"Nothing was copied. {reason}.")
     install(site)

@@ -35,6 +35,15 @@ NEEDS = {
     "scipy": ["scipy", "numpy"],
     "sympy": ["sympy"],
 }
+# What is slow to import, in the order in which a page is likely to ask for it.
+WARM = {
+    "adjode": ["adjode", "scipy.integrate"],
+    "scipy": ["scipy.integrate"],
+    "matplotlib": ["matplotlib.pyplot"],
+    "receipts": ["receipts"],
+    "sympy": ["sympy"],
+    "autograd": ["autograd"],
+}
 TEMML = Path(sys.prefix, "node", "node_modules", "temml", "dist", "temml.min.js")
 # Cells that the page would not show, and so could not run.
 UNSEEN = {"remove-cell", "remove-input", "remove_cell", "remove_input", "hide-cell"}
@@ -81,7 +90,9 @@ def make_autograd(folder):
     path = folder / f"autograd-{distribution.version}-py3-none-any.whl"
     folder.mkdir(parents=True, exist_ok=True)
     left = ("direct_url.json", "INSTALLER", "REQUESTED", "RECORD")
-    files = [f for f in distribution.files if f.suffix != ".pyc" and ".." not in f.parts and f.name not in left]
+    files = [
+        f for f in distribution.files if f.suffix != ".pyc" and ".." not in f.parts and f.name not in left
+    ]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for file in sorted(files):
             info = zipfile.ZipInfo(file.as_posix())
@@ -126,8 +137,8 @@ def cells(app, pagename):
 
 def configuration(app, pagename, sources):
     """What the scripts must know of a page."""
-    known = pinned()["packages"]
-    packages = with_all_needed({n for m in modules(sources) for n in NEEDS.get(m, [])}, known)
+    known, imported = pinned()["packages"], modules(sources)
+    packages = with_all_needed({n for m in imported for n in NEEDS.get(m, [])}, known)
     files = sorted(set(re.findall(r"\.\./data/([\w.-]+)", sources)))
     app.live_files.update(files)
     core = sum(f["bytes"] for f in pinned()["core"].values())
@@ -137,11 +148,10 @@ def configuration(app, pagename, sources):
         "main": f"_static/live/main.js?v={app.live_version}",
         "python": address,
         "packages": packages,
+        "warm": list(dict.fromkeys(n for m in WARM if m in imported for n in WARM[m])),
         "bytes": core + app.live_bytes + sum(known[p]["bytes"] for p in packages),
         "wheels": app.live_wheels,
-        "files": [
-            {"address": f"_static/live/data/{f}", "path": f"{FOLDER}/data/{f}"} for f in files
-        ],
+        "files": [{"address": f"_static/live/data/{f}", "path": f"{FOLDER}/data/{f}"} for f in files],
         "folder": f"{FOLDER}/{pagename.split('/')[-2] if '/' in pagename else ''}",
         "temml": f"_static/live/temml.min.js?v={app.live_version}" if TEMML.is_file() else "",
     }

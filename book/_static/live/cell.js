@@ -4,6 +4,7 @@ import { Editor } from "./editor.js";
 import { highlight } from "./highlight.js";
 import { Output } from "./output.js";
 
+const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 const CHECKED = /\b(check|numeric|order|bound|verdict)\s*\(/;
 
 export class Cell {
@@ -128,6 +129,8 @@ export class Cell {
     const outcome = lost ? words : told?.stopped ? "stopped" : refused ? "refused" : good ? "" : "an error";
     this.set(good ? "good" : "bad", [outcome, lost ? "" : duration(seconds)].filter(Boolean).join(", "));
     this.offerRepair();
+    if (this.look || this.exercise) this.output.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
+    this.look = false;
   }
 
   say(...words) {
@@ -197,6 +200,8 @@ export class Cell {
     this.leaveBreak();
     this.right ??= source;
     this.editor.text = source.slice(0, start) + instead + source.slice(end);
+    this.editor.point(start, start + Math.max(instead.length, 1));
+    this.look = true;
     this.runButton.focus({ preventScroll: true });
     this.page.run(this);
   }
@@ -222,6 +227,7 @@ export class Cell {
   repair() {
     this.editor.text = this.right;
     this.right = undefined;
+    this.look = true;
     this.runButton.focus({ preventScroll: true });
     this.page.run(this);
   }

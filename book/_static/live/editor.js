@@ -44,6 +44,17 @@ export class Editor {
     this.pre.innerHTML = highlight(this.text) + "\n";
   }
 
+  // Marks a place in the code, until it is edited.
+  point(start, end) {
+    const code = (text) => {
+      const span = document.createElement("span");
+      span.innerHTML = highlight(text);
+      return span;
+    };
+    const { text } = this;
+    this.pre.replaceChildren(code(text.slice(0, start)), el("mark", { class: "live-here" }, text.slice(start, end)), code(text.slice(end)), "\n");
+  }
+
   // Shows code that is not typed in, such as that of a slip to choose.
   show(...parts) {
     this.field.hidden = true;

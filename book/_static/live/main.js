@@ -79,6 +79,7 @@ class Page {
   }
 
   loading(loaded) {
+    if (this.state !== "loading") return;
     const total = this.config.bytes;
     if (performance.now() - (this.drawn || 0) < 60) return;
     this.drawn = performance.now();
@@ -90,6 +91,7 @@ class Page {
 
   async ready({ version }) {
     await this.mathematics;
+    if (!this.python.ready) return;
     this.progress.hidden = true;
     const seconds = (performance.now() - this.asked) / 1000;
     this.set("ready");
@@ -99,6 +101,17 @@ class Page {
     this.offer.dataset.version = version;
     this.say(`Ready after ${duration(seconds)}.`);
     this.pump();
+    this.warm();
+  }
+
+  // While nothing runs, Python imports what the cells will ask for.
+  async warm() {
+    const { python } = this, worker = python.worker;
+    for (const name of this.config.warm) {
+      if (this.busy || python.worker !== worker) return;
+      await python.warm(name);
+    }
+    this.offer.dataset.warm = "done";
   }
 
   failed({ text, failed }) {

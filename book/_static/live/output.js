@@ -71,7 +71,7 @@ function refusal(parts) {
   const { witness } = record;
   if (witness) {
     const where = witness.where ? `, ${witness.where}` : "";
-    box.append(el("p", { class: "live-witness" }, "Witness: the two sides differ by ", el("strong", {}, witness.value),
+    box.append(el("p", { class: "live-witness" }, "Witness: the two sides differ by ", el("strong", {}, witness.value), about(witness.value),
       ` (component ${witness.entry + 1}${where}) at`));
     const at = Object.entries(witness.at);
     const list = el("ul", { class: "live-at" }, ...at.slice(0, 12).map(([k, v]) => el("li", {}, `${k} = ${v}`)));
@@ -90,6 +90,12 @@ const REPAIRS = {
   "sign flipped": "with its sign flipped", dropped: "left out", doubled: "doubled", transposed: "transposed",
   "not transposed": "without the transpose", "factors swapped": "with two factors swapped",
 };
+
+// The size of a fraction that is too long to be seen at a glance.
+function about(value) {
+  const [, top, bottom] = value.match(/^(-?\d{3,})\/(\d+)$/) || [];
+  return top ? ` (about ${Number((Number(top) / Number(bottom)).toPrecision(3))})` : "";
+}
 
 function answer({ record, headline }) {
   return el("div", { class: `live-answer live-answer-${record.state}` }, el("p", {}, headline));
@@ -135,9 +141,11 @@ export class Output {
 
   take(data) {
     if (data.kind === "text") return this.text(data);
+    if (data.kind === "doing") return this.doing(data.text);
     this.flush();
-    this.stream = null;
+    this.stream = this.streamName = null;
     this.begin();
+    this.idle();
     if (data.kind === "note") this.box.append(el("p", { class: "live-remark" }, data.text));
     else if (data.kind === "receipt") this.receipt(data);
     else if (data.kind === "show") this.show(data);
@@ -147,6 +155,20 @@ export class Output {
       if (box) this.box.append(box);
       else if (!this.refused) this.box.append(el("div", { class: "live-refusal" }, el("p", { class: "live-verdict" }, `✗ ${data.refused}`)));
     }
+  }
+
+  // What a check is at, in a line that goes when the check is done.
+  doing(text) {
+    this.flush();
+    this.begin();
+    this.now ??= el("p", { class: "live-doing" });
+    if (!this.now.isConnected) this.box.append(this.now);
+    this.now.textContent = text;
+    this.now.classList.toggle("live-no", text.startsWith("✗"));
+  }
+
+  idle() {
+    this.now?.remove();
   }
 
   receipt(data) {
@@ -175,7 +197,7 @@ export class Output {
   }
 
   text({ text, stream }) {
-    if (!this.stream || this.streamName !== stream) {
+    if (this.streamName !== stream) {
       this.flush();
       this.stream = null;
       this.streamName = stream;
@@ -189,6 +211,7 @@ export class Output {
     this.soon = null;
     if (!this.pending) return;
     this.begin();
+    this.idle();
     if (!this.stream) {
       this.stream = el("pre", { tabindex: "0" });
       this.box.append(el("div", { class: `output stream highlight-myst-ansi notranslate live-${this.streamName}` },
@@ -210,6 +233,7 @@ export class Output {
   end() {
     this.flush();
     this.begin();
+    this.idle();
     this.box.hidden = !this.box.childNodes.length;
   }
 }

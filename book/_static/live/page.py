@@ -18,6 +18,8 @@ import time
 import traceback
 import types
 from base64 import b64encode
+from contextlib import suppress
+from importlib import import_module
 
 MOST_CHARACTERS, MOST_LINES = 60_000, 1_000  # printed by one cell; a page is no place for more
 MOST_FRAMES = 6
@@ -94,7 +96,9 @@ def show(content):
         from receipts.receipt import headline, particulars
 
         record = content[RECEIPT]
-        tell("receipt", record=record, headline=headline(record), lines=[list(x) for x in particulars(record)])
+        tell(
+            "receipt", record=record, headline=headline(record), lines=[list(x) for x in particulars(record)]
+        )
         return
     for kind in ("text/html", "image/svg+xml", "image/png", "text/latex", "text/plain"):
         if content.get(kind) is not None:
@@ -211,14 +215,21 @@ def explain(error, name):
     return told
 
 
+TOO_LONG = "Maximum allowed dimension|index-sized|array is too big"
+
+
 def hint(error):
     if isinstance(error, ModuleNotFoundError):
         return (
             f"Python in this page comes without {error.name}. The chapter's notebook, run on your own "
             "machine, can install it."
         )
-    if isinstance(error, MemoryError):
-        return "A page has at most 4 GB. The variables are still there: try something smaller."
+    too_long = isinstance(error, ValueError | OverflowError) and re.search(TOO_LONG, str(error))
+    if isinstance(error, MemoryError) or too_long:
+        return (
+            "Python in a page has at most 4 GB. Nothing is lost: "
+            "make it smaller, or press Start again to empty it."
+        )
     if isinstance(error, RecursionError):
         return "A function calls itself without end, or too deeply for a page."
     return ""
@@ -233,10 +244,12 @@ def frames(error, name):
     found, inside = [], False
     for frame in traceback.extract_tb(error.__traceback__):
         inside = inside or frame.filename.startswith("cell ")
-        if not inside:
+        if not inside or frame.filename == __file__:
             continue
         own = frame.filename.startswith("cell ")
-        where = frame.filename if own else re.sub(r".*/(?:site-packages|python3\.\d+|lib)/", "", frame.filename)
+        where = (
+            frame.filename if own else re.sub(r".*/(?:site-packages|python3\.\d+|lib)/", "", frame.filename)
+        )
         place = {"where": where, "line": frame.lineno, "own": own, "code": frame.line or ""}
         place["function"] = "" if frame.name == "<module>" else frame.name
         if found and found[-1] | {"times": 0} == place | {"times": 0}:
@@ -249,7 +262,59 @@ def frames(error, name):
     return kept
 
 
+# Receipts take seconds here: the page says how far they are
+
+
+class Progress:
+    """Tells the page what a check is doing, some times a second."""
+
+    def __init__(self):
+        self.last = 0.0
+
+    def __call__(self, text):
+        if time.monotonic() - self.last > 0.1:
+            self.last = time.monotonic()
+            tell("doing", text=text)
+
+
+SEARCH, MORE = 40, 1.5  # seconds for the change that mends a refused equation, and for others like it
+
+
+def watch_receipts():
+    """Count wrong versions as they are refused; look longer for the slip than a build needs to."""
+    check, receipt = import_module("receipts.check"), import_module("receipts.receipt")
+    if hasattr(check, "watched"):
+        return
+    check.watched, say = True, Progress()
+    tried, mended_by = receipt.Receipt.tried, check.Statement._mended_by
+
+    def counted(self, *arguments):
+        tried(self, *arguments)
+        say(f"{self.label or 'The check'}: {self.refused} wrong versions refused so far")
+
+    def patient(self, trials, deadline):
+        refused = f"✗ {self.label or 'The equation'} is refused. Looking for the slip"
+        tell("doing", text=f"{refused} …")
+        found, end = [], time.perf_counter() + SEARCH
+        for number, trial in enumerate(trials):
+            if time.perf_counter() > end:
+                break
+            say(f"{refused}: {number} of {len(trials)} places tried")
+            if one := mended_by(self, [trial], time.perf_counter() + 1):
+                found += one
+                end = min(end, time.perf_counter() + MORE)
+        return found
+
+    receipt.Receipt.tried, check.Statement._mended_by = counted, patient
+
+
 # Running
+
+
+def warm(name):
+    """Import what the page's cells will import, while nothing else is asked for."""
+    with suppress(ImportError):
+        import_module(name)
 
 
 def run(number, source):
@@ -258,6 +323,8 @@ def run(number, source):
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     good = True
     try:
+        if "receipts" in source:
+            watch_receipts()
         tree = ast.parse(source, name)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         exec(compile(tree, name, "exec"), space)
@@ -269,10 +336,8 @@ def run(number, source):
     except BaseException as error:
         good = False
         out.pass_on()
-        try:
+        with suppress(BaseException):  # the first error is the one to tell
             show_figures()
-        except BaseException:
-            pass  # the first error is the one to tell
         told = explain(error, name)
         out.end()
         err.end()
@@ -480,4 +545,3 @@ def between(gap, sign):
     """Where the sign stands in the text between two terms: brackets, comments and ends of lines."""
     bare = re.sub(r"#[^\n]*", lambda m: " " * len(m[0]), gap)
     return bare.index(sign)
-

@@ -57,6 +57,10 @@ export class Python {
     return (await this.ask({ kind: "slips", source })).slips || [];
   }
 
+  warm(name) {
+    return this.ask({ kind: "warm", name });
+  }
+
   // Which of the cells above a cell cannot do without.
   async needs(above, source) {
     return (await this.ask({ kind: "needs", above, source })).needs || [];

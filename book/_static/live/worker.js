@@ -98,14 +98,27 @@ async function start({ index, packages, wheels, files, folder, page, interrupt }
   say("ready", { version: pyodide.version, loaded });
 }
 
+// What a cell imports, and the distribution has, but the page did not ask for.
+async function bring(source) {
+  try {
+    await pyodide.loadPackagesFromImports(source, { messageCallback: () => {}, errorCallback: () => {} });
+  } catch {
+    // It does not parse, or is not to be had: the cell will say so.
+  }
+}
+
 onmessage = async ({ data }) => {
   const { id, kind } = data;
   try {
     if (kind === "start") await start(data);
     else if (kind === "run") {
+      await bring(data.source);
       const began = performance.now();
       const good = live.run(data.number, data.source);
       say("done", { id, good, seconds: (performance.now() - began) / 1000 });
+    } else if (kind === "warm") {
+      live.warm(data.name);
+      say("done", { id });
     } else if (kind === "slips") {
       say("done", { id, slips: JSON.parse(live.slips_of(data.source)) });
     } else if (kind === "needs") {
