@@ -185,7 +185,9 @@ export class Cell {
     this.editor.show(...parts);
     const any = el("button", { type: "button", class: "live-quiet", onclick: () => this.slip(source, slips[Math.floor(Math.random() * slips.length)]) }, "Pick one for me");
     this.panel.replaceChildren(el("span", {}, "Press a marked sign in the code to flip it. The check will run. "), any);
-    this.editor.pre.querySelector(".live-slip")?.focus({ preventScroll: true });
+    const first = this.editor.pre.querySelector(".live-slip");
+    first.focus({ preventScroll: true });
+    first.scrollIntoView({ block: "nearest", inline: "center" });
   }
 
   leaveBreak() {
@@ -201,6 +203,7 @@ export class Cell {
     this.right ??= source;
     this.editor.text = source.slice(0, start) + instead + source.slice(end);
     this.editor.point(start, start + Math.max(instead.length, 1));
+    this.editor.pre.querySelector(".live-here")?.scrollIntoView({ block: "nearest", inline: "center" });
     this.look = true;
     this.runButton.focus({ preventScroll: true });
     this.page.run(this);

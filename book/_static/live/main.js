@@ -26,7 +26,7 @@ class Page {
     this.progress = el("progress", { max: "1", value: "0", "aria-label": "Download of Python" });
     this.retry = el("button", { type: "button", class: "live-button", hidden: true, onclick: () => this.startAgain() }, "Try again");
     this.offer.replaceChildren(this.progress, this.words, this.retry);
-    this.offer.append(el("p", { id: HELP, class: "visually-hidden" }, "Shift and Enter run the cell. Escape leaves it; then Tab goes on."));
+    this.offer.append(el("p", { id: HELP, hidden: true }, "Shift and Enter run the cell. Escape leaves it; then Tab goes on."));
     this.status = el("span", { class: "live-status", role: "status" });
     this.stopAll = el("button", { type: "button", hidden: true, onclick: () => this.stop() }, "Stop");
     this.runAll = el("button", { type: "button", onclick: () => this.all() }, "Run all");
@@ -96,7 +96,7 @@ class Page {
     const seconds = (performance.now() - this.asked) / 1000;
     this.set("ready");
     this.words.replaceChildren(el("strong", {}, "Python runs in this page."),
-      ` Edit any cell; Shift+Enter runs it. What you change stays in this tab.`);
+      ` Edit any cell and run it${matchMedia("(pointer: coarse)").matches ? "" : " with Shift+Enter"}. What you change stays in this tab.`);
     this.offer.dataset.seconds = seconds.toFixed(2);
     this.offer.dataset.version = version;
     this.say(`Ready after ${duration(seconds)}.`);

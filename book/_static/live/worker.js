@@ -2,7 +2,13 @@
 const say = (kind, content = {}) => postMessage({ kind, ...content });
 
 let pyodide, live;
-let failed = null; // the address that did not come, and why
+let failed = null; // the file that did not come, and why
+let giveUp; // ends the start at the first such file: Pyodide would wait for it
+
+function fail(name, why) {
+  failed ??= { name, why };
+  giveUp?.(new Error(`${name}: ${why}`));
+}
 
 // Every file of Python passes through here: its bytes are counted, and its hash is checked.
 const plainFetch = self.fetch.bind(self);
@@ -20,11 +26,11 @@ async function countedFetch(address, options = {}) {
   try {
     answer = await plainFetch(address, canHash ? rest : options);
   } catch (error) {
-    failed ??= { name, why: "it did not come: the connection was lost, or refused" };
+    fail(name, "it did not come: the connection was lost, or refused");
     throw error;
   }
   if (!answer.ok) {
-    failed ??= { name, why: `it is not there (${answer.status})` };
+    fail(name, `it is not there (${answer.status})`);
     throw new Error(`${name}: ${answer.status}`);
   }
   const counter = new TransformStream({
@@ -42,13 +48,13 @@ async function countedFetch(address, options = {}) {
   try {
     content = await new Response(body).arrayBuffer();
   } catch (error) {
-    failed ??= { name, why: "the connection was lost on the way" };
+    fail(name, "the connection was lost on the way");
     throw error;
   }
   const wanted = integrity.replace(/^sha256-/, "");
   const found = hex(await crypto.subtle.digest("SHA-256", content));
   if (integrity.startsWith("sha256-") && found !== fromBase64(wanted)) {
-    failed ??= { name, why: "it is not the file that was asked for: its hash is another one" };
+    fail(name, "it is not the file that was asked for: its hash is another one");
     throw new Error(`${name}: wrong hash`);
   }
   return new Response(content, { headers });
@@ -62,7 +68,7 @@ async function start({ index, packages, wheels, files, folder, page, interrupt }
   self.fetch = countedFetch;
   const [{ loadPyodide }, source, ...contents] = await Promise.all([
     import(index + "pyodide.mjs").catch((error) => {
-      failed ??= { name: "pyodide.mjs", why: "it did not come" };
+      fail("pyodide.mjs", "it did not come");
       throw error;
     }),
     plainFetch(page).then((answer) => answer.text()),
@@ -72,7 +78,7 @@ async function start({ index, packages, wheels, files, folder, page, interrupt }
   pyodide = await loadPyodide({ indexURL: index, packages, env: { MPLBACKEND: "module://live_backend" } });
   const absent = packages.filter((name) => !(name in pyodide.loadedPackages));
   if (absent.length || failed) {
-    failed ??= { name: absent.join(", "), why: "it could not be loaded" };
+    fail(absent.join(", "), "it could not be loaded");
     throw new Error("packages are missing");
   }
   say("step", { text: "Starting Python" });
@@ -80,7 +86,7 @@ async function start({ index, packages, wheels, files, folder, page, interrupt }
   const packagesFolder = pyodide.runPython("import site; site.getsitepackages()[0]");
   wheels.forEach((wheel, i) => {
     if (sha256(contents[i]) !== wheel.sha256) {
-      failed = { name: wheel.name, why: "it is not the one that this book was built with: its hash is another one" };
+      fail(wheel.name, "it is not the one that this book was built with: its hash is another one");
       throw new Error("wrong hash");
     }
     pyodide.unpackArchive(contents[i], "wheel", { extractDir: packagesFolder });
@@ -110,8 +116,11 @@ async function bring(source) {
 onmessage = async ({ data }) => {
   const { id, kind } = data;
   try {
-    if (kind === "start") await start(data);
-    else if (kind === "run") {
+    if (kind === "start") {
+      await Promise.race([start(data), new Promise((_, reject) => { giveUp = reject; })]);
+      giveUp = null;
+    }
+    if (kind === "run") {
       await bring(data.source);
       const began = performance.now();
       const good = live.run(data.number, data.source);
