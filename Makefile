@@ -10,7 +10,7 @@ PORT ?= 8000
 bin := .venv/bin
 python := $(bin)/python
 
-.PHONY: book test serve match bench mutants pdf site-report links lint clean help again
+.PHONY: book test serve pyodide match bench mutants pdf site-report links lint clean help again
 .DEFAULT_GOAL := help
 
 book: .venv/installed  ## build the book, every cell executed, into _build/html
@@ -26,6 +26,9 @@ serve: .venv/installed  ## serve the built book; PORT=8000
 	@test -f _build/html/index.html || { echo "There is no built book yet: run \`make book\` first." >&2; exit 1; }
 	@echo "The book is at http://localhost:$(PORT)/ (stop with Ctrl-C)"
 	@$(python) -m http.server $(PORT) --bind localhost --directory _build/html
+
+pyodide: .venv/installed  ## FOLDER=...: let the pages run Python: copy a Pyodide distribution into the built site
+	@$(python) book/pyodide.py "$(FOLDER)"
 
 match: .venv/installed  ## LABEL=eq-name: look at a changed equation beside its check, and accept it
 	@test -n "$(LABEL)" || { echo "Say which equation: make match LABEL=eq-name" >&2; exit 1; }

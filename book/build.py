@@ -7,6 +7,7 @@ Jupyter Book does the work. This script adds what its cache does not know:
 * a build that failed is not green the next time: its pages move to ``_build/failed``, and
   the next build reads every page again, so that each warning is given again;
 * the site carries a wheel of ``src/``, which the downloaded notebooks install;
+* the Python for the pages, once `make pyodide` has brought it, is put into the new site;
 * what typesets the formulas comes from npm, once. Without it the book still builds, and the
   formulas are typeset in the page.
 """
@@ -22,6 +23,7 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
+import pyodide
 from tools import npm_install
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,7 +97,8 @@ def make_wheel(folder):
 def make_archive(path):
     """Offer the whole site as one file, for reading without a network."""
     path.unlink(missing_ok=True)
-    files = [p for p in sorted(SITE.rglob("*")) if p.is_file() and p.suffix not in {".inv", ".zip"}]
+    files = [p for p in sorted(SITE.rglob("*")) if p.is_file() and p.suffix not in {".inv", ".zip"}
+             and "pyodide" not in p.relative_to(SITE).parts]  # from a file no page could start it
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             if file.name != ".buildinfo":
@@ -167,6 +170,7 @@ def main():
         return 1
     shutil.copytree(BUILD / "wheels", SITE / "_static" / "wheels", dirs_exist_ok=True)
     make_archive(SITE / ARCHIVE)
+    pyodide.install(SITE)
     unfinished.unlink()
     print(f"\nThe book is built ({seconds:.0f} s). Open it:"
           f"\n\n    {(SITE / 'index.html').as_uri()}"
