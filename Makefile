@@ -10,7 +10,7 @@ PORT ?= 8000
 bin := .venv/bin
 python := $(bin)/python
 
-.PHONY: book test serve match bench mutants pdf site-report links lint clean help again
+.PHONY: book test serve notebooks match bench mutants pdf site-report links lint clean help again
 .DEFAULT_GOAL := help
 
 book: .venv/installed  ## build the book, every cell executed, into _build/html
@@ -26,6 +26,10 @@ serve: .venv/installed  ## serve the built book; PORT=8000
 	@test -f _build/html/index.html || { echo "There is no built book yet: run \`make book\` first." >&2; exit 1; }
 	@echo "The book is at http://localhost:$(PORT)/ (stop with Ctrl-C)"
 	@$(python) -m http.server $(PORT) --bind localhost --directory _build/html
+
+notebooks: book  ## the same, and say where the chapters lie as notebooks: _build/notebooks
+	@echo; echo "The notebooks, as the site offers them, with the wheel that they install:"; echo
+	@ls _build/notebooks/book/*/*.ipynb | sed 's/^/    /'
 
 match: .venv/installed  ## LABEL=eq-name: look at a changed equation beside its check, and accept it
 	@test -n "$(LABEL)" || { echo "Say which equation: make match LABEL=eq-name" >&2; exit 1; }
