@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from autograd import grad
 from bs4 import BeautifulSoup
+from conftest import UNFOLD
 from scipy.integrate import solve_ivp
 from test_browser import luminance
 
@@ -141,6 +142,8 @@ def figure(open_tab):
         tab = open_tab(f"book/{name}.html", **context)
         tabs.append(tab)
         place = tab.page.locator("figure.movable")
+        if context.get("java_script_enabled", True):
+            tab.page.evaluate(UNFOLD)  # what comes into sight must not move what is looked at
         place.scroll_into_view_if_needed()
         return tab, place
 
@@ -198,6 +201,26 @@ def test_the_figure_itself_can_be_dragged(figure, name):
     tab.page.mouse.up()
     tab.page.mouse.move(at(6), box["y"] + 80)
     assert place.evaluate(STATE)["value"] == 11
+
+
+@pytest.mark.browser
+def test_a_finger_drags_it_sideways(figure):
+    tab, place = figure(PAGES[0], width=390, has_touch=True, is_mobile=True)
+    svg = place.locator("> svg")
+    box, places = svg.bounding_box(), json.loads(svg.get_attribute("data-places"))
+    session = tab.context.new_cdp_session(tab.page)
+
+    def touch(kind, *point):
+        points = [{"x": point[0], "y": point[1]}] if point else []
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    at = lambda k: box["x"] + places[k] * box["width"] / 360
+    touch("touchStart", at(20), box["y"] + 60)
+    for k in range(22, 52, 2):
+        touch("touchMove", at(k), box["y"] + 60)
+    touch("touchEnd")
+    assert place.evaluate(STATE)["value"] == 50
+    assert svg.evaluate("e => getComputedStyle(e).touchAction") == "pan-y"
 
 
 @pytest.mark.browser
