@@ -10,7 +10,7 @@ PORT ?= 8000
 bin := .venv/bin
 python := $(bin)/python
 
-.PHONY: book test serve pyodide match bench mutants pdf site-report links lint clean help again
+.PHONY: book test serve pyodide match bench mutants pdf site-report links lint clean help again notebooks
 .DEFAULT_GOAL := help
 
 book: .venv/installed  ## build the book, every cell executed, into _build/html
@@ -29,6 +29,9 @@ serve: .venv/installed  ## serve the built book; PORT=8000
 
 pyodide: .venv/installed  ## FOLDER=...: let the pages run Python: copy a Pyodide distribution into the built site
 	@$(python) book/pyodide.py "$(FOLDER)"
+notebooks: book  ## the same, and say where the chapters lie as notebooks: _build/notebooks
+	@echo; echo "The notebooks, as the site offers them, with the wheel that they install:"; echo
+	@ls _build/notebooks/book/*/*.ipynb | sed 's/^/    /'
 
 match: .venv/installed  ## LABEL=eq-name: look at a changed equation beside its check, and accept it
 	@test -n "$(LABEL)" || { echo "Say which equation: make match LABEL=eq-name" >&2; exit 1; }
