@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from teaching import notebooks, report, sandbox, submissions
-from teaching.keys import Function
 from teaching.sheets import EVERYONE, NAMES, Given, assignment, seed_of
 
 
@@ -33,15 +32,6 @@ def seed_for(course, name, student):
     if course["students"] is None:
         return seed_of(EVERYONE, name, EVERYONE)
     return seeds(course, name)[student]
-
-
-def run_one(submission, seed, limits, how):
-    """Run one submission; the remarks are what its file alone shows."""
-    sheet = assignment(submission.assignment).sheet(seed)
-    names = [q.name for q in sheet.questions]
-    calls = {q.name: q.key.inputs for q in sheet.questions if isinstance(q.key, Function)}
-    del sheet  # the keys have no part in what follows
-    return sandbox.run(submission.cells, names, calls, limits, how)
 
 
 def remarks_on(submission, seed, known):
@@ -69,9 +59,9 @@ def remarks_on(submission, seed, known):
     return list(dict.fromkeys(found))
 
 
-def marks_of(works):
-    """Let the marker, a process of its own, hold the claims against the keys."""
-    run = subprocess.run([sys.executable, "-m", "teaching.mark"], input=json.dumps(works), text=True,
+def marker(what, works):
+    """Let the marker, a process of its own, say what to ask for, or mark what came back."""
+    run = subprocess.run([sys.executable, "-m", "teaching.mark", what], input=json.dumps(works), text=True,
                          capture_output=True, cwd=notebooks.ROOT, check=False,
                          env=os.environ | {"PYTHONPATH": f"{notebooks.ROOT}{os.pathsep}{notebooks.ROOT / 'src'}",
                                            "OMP_NUM_THREADS": "1"})  # fmt: skip
@@ -104,14 +94,17 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
     results = [prepare(s, course, found[:i]) for i, s in enumerate(found)]
     ready = [r for r in results if not r["problem"]]
     with ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 4)) as pool:
-        outcomes = pool.map(lambda r: run_one(r["submission"], r["seed"], limits, how), ready)
+        asked = marker("ask", [{"assignment": r["assignment"], "seed": r["seed"]} for r in ready])
+        outcomes = pool.map(
+            lambda r, a: sandbox.run(r["submission"].cells, a["names"], a["calls"], limits, how), ready, asked
+        )
         for result, outcome in zip(ready, outcomes, strict=True):
             result["outcome"] = outcome
             say(f"  {result['student']}, {result['assignment']}: ran {outcome.seconds:.1f} s"
                 + (f"; {outcome.ended}" if outcome.ended else ""))  # fmt: skip
     works = [{"assignment": r["assignment"], "seed": r["seed"], "others": seeds(course, r["assignment"]),
               "values": r["outcome"].values, "calls": r["outcome"].calls} for r in ready]  # fmt: skip
-    for result, marks in zip(ready, marks_of(works), strict=True):
+    for result, marks in zip(ready, marker("mark", works), strict=True):
         result["marks"] = marks
         known = {notebooks.label_of(s): who for who, s in seeds(course, result["assignment"]).items()}
         result["remarks"] = remarks_on(result["submission"], result["seed"], known)

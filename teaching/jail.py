@@ -21,7 +21,6 @@ import json
 import os
 import platform
 import resource
-import shutil
 import signal
 import struct
 import sys
@@ -316,7 +315,6 @@ def without_namespaces(config):
     code = wait_for(child)
     if sys.platform == "linux":
         end_descendants()
-    shutil.rmtree(config["root"], ignore_errors=True)
     exit_like(code)
 
 

@@ -1,7 +1,9 @@
-"""The marker: holds what was sent back against the keys. A process of its own, ``python -m teaching.mark``.
+"""The marker: holds what was sent back against the keys. ``python -m teaching.mark``, JSON to JSON.
 
-It is started when all submissions have ended, so that no right answer exists anywhere on the
-machine while one of them runs. It reads JSON and writes JSON; it executes nothing that a student wrote.
+It runs twice, as a process of its own: before the submissions, to say which names and calls to ask
+them for (``ask``), and when all of them have ended, to mark (``mark``). In between it does not
+exist, so that no right answer is anywhere on the machine while a submission runs. It executes
+nothing that a student wrote.
 """
 
 import json
@@ -19,6 +21,13 @@ SECONDS = 120
 @cache
 def sheet(name, seed):
     return assignment(name).sheet(seed)
+
+
+def ask(work):
+    """What a submission is asked for: names of answers, and the inputs of functions."""
+    questions = sheet(work["assignment"], work["seed"]).questions
+    calls = {q.name: q.key.inputs for q in questions if isinstance(q.key, Function)}
+    return {"names": [q.name for q in questions], "calls": calls}
 
 
 def mark(work):
@@ -68,4 +77,5 @@ def mark_in_time(work):
 
 
 if __name__ == "__main__":
-    json.dump([mark_in_time(work) for work in json.load(sys.stdin)], sys.stdout)
+    do = {"ask": ask, "mark": mark_in_time}[sys.argv[1]]
+    json.dump([do(work) for work in json.load(sys.stdin)], sys.stdout)

@@ -8,6 +8,7 @@ memory of everything that the submission started, and ends it all when one of th
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -355,15 +356,9 @@ def kill(number):
 
 
 def remove(folder):
-    """Remove what a submission left, whatever rights it gave its files."""
-    import shutil
-
-    def open_up(function, path, _):
-        try:
-            os.chmod(os.path.dirname(path), 0o700)
-            os.chmod(path, 0o700)
-            function(path)
-        except OSError:
-            pass
-
-    shutil.rmtree(folder, onerror=open_up)
+    """Remove what a submission left, whatever rights it gave its folders; links are never followed."""
+    for top, folders, _ in os.walk(folder):
+        for path in [top] + [os.path.join(top, name) for name in folders]:
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
