@@ -21,6 +21,7 @@ def main(arguments=None):
     parts.add_parser("guide", help="write the tables of the teaching guide again")
     one = parts.add_parser("figures", help="write every figure of the book, for slides")
     one.add_argument("--out", default=ROOT / "_build" / "figures", type=Path)
+    one.add_argument("--chapter", help="one chapter, such as warm-up/static-adjoint")
     asked = parser.parse_args(arguments)
     try:
         return run(asked)
@@ -47,7 +48,7 @@ def run(asked):
     else:
         from teaching.figures import write
 
-        write(asked.out)
+        write(asked.out, asked.chapter)
     return 0
 
 

@@ -336,7 +336,7 @@ def kind(claim):
         return "something unreadable"
     words = {"text": "text", "formula": "a formula", "function": "a function", "numbers": "numbers",
              "blank": "empty", "list": "a list of several things"}  # fmt: skip
-    return words.get(claim.get("kind"), f"of the type {str(claim.get('text', '?'))[:60]}")
+    return words.get(str(claim.get("kind")), f"of the type {str(claim.get('text', '?'))[:60]}")
 
 
 def other_sheet(who):

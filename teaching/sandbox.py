@@ -333,24 +333,26 @@ def watch(process, limits, began, home, how):
 
 
 def end(process):
-    """End the jail and everything in it; the order matters where a process may start others."""
-    if sys.platform == "linux":
-        for number in sorted(family(process.pid)[0] - {process.pid}, reverse=True):
-            kill(number)
-    for _ in range(20):  # let the jail bury them and tidy up; then end it too
-        if process.poll() is not None:
-            return
-        time.sleep(0.05)
-    if sys.platform == "linux":
-        for number in family(process.pid)[0]:
-            kill(number)
-    process.kill()
+    """End everything that came of the submission, and then the jail.
+
+    The jail stays until nothing else is left, since what loses its parent becomes its child; a
+    process that starts others faster than they are ended is stopped first, and so are these.
+    """
+    deadline = time.monotonic() + 3
+    while sys.platform == "linux" and process.poll() is None and time.monotonic() < deadline:
+        others = family(process.pid)[0] - {process.pid}
+        for how in (signal.SIGSTOP, signal.SIGKILL):
+            for number in others:
+                kill(number, how)
+        time.sleep(0.02)
+    if process.poll() is None:
+        process.kill()
     process.wait()
 
 
-def kill(number):
+def kill(number, how=signal.SIGKILL):
     try:
-        os.kill(number, signal.SIGKILL)
+        os.kill(number, how)
     except (ProcessLookupError, PermissionError):
         pass
 

@@ -19,11 +19,12 @@ ABOUT = dict(
 
 
 def draw(rng):
-    A0 = draw_matrix(rng, (3, 3)) + np.diag([3.0, 3.5, 4.0])
-    A0 = np.round(A0, 2)
-    A1, b, aim = draw_matrix(rng, (3, 3)), draw_matrix(rng, 3, 1, 3), draw_matrix(rng, 3)
-    theta = float(np.round(rng.uniform(0.3, 0.9), 2))
-    A = A0 + theta * A1
+    A = np.zeros((3, 3))
+    while np.linalg.cond(A) > 12:  # nothing near a matrix that cannot be solved with
+        A0 = np.round(draw_matrix(rng, (3, 3)) + np.diag([3.0, 3.5, 4.0]), 2)
+        A1, theta = draw_matrix(rng, (3, 3)), float(np.round(rng.uniform(0.3, 0.9), 2))
+        A = A0 + theta * A1
+    b, aim = draw_matrix(rng, 3, 1, 3), draw_matrix(rng, 3)
     u = np.linalg.solve(A, b)
     lam, untransposed = np.linalg.solve(A.T, u - aim), np.linalg.solve(A, u - aim)
     slope = -lam @ A1 @ u
