@@ -10,14 +10,14 @@ from teaching.sheets import NAMES, Given, Question, assignment, seed_of
 SEEDS = [seed_of("a secret", "any", str(n)) for n in range(3)]
 
 
-def run(sheet, answers=None):
-    """Run a sheet's cells as a student's, with its solutions or other answers."""
+def run(sheet):
+    """Run a sheet's cells as a student's, with its solutions."""
     cells = []
     for part in sheet.parts:
         if isinstance(part, Given):
             cells.append(part.source)
         elif isinstance(part, Question):
-            cells.append((answers or {}).get(part.name, part.solution))
+            cells.append(part.solution)
     calls = {q.name: q.key.inputs for q in sheet.questions if isinstance(q.key, Function)}
     return sandbox.run(cells, [q.name for q in sheet.questions], calls)
 
@@ -37,13 +37,6 @@ def test_the_solution_earns_full_points(name):
     outcome = run(sheet)
     assert not outcome.errors and outcome.finished, outcome
     assert {n: v.message for n, v in verdicts(sheet, outcome).items() if not v.right} == {}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_blank_sheet_earns_nothing(name):
-    sheet = assignment(name).sheet(SEEDS[0])
-    outcome = run(sheet, {q.name: q.blank() for q in sheet.questions})
-    assert not any(v.right for v in verdicts(sheet, outcome).values())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -135,7 +128,7 @@ def test_the_planted_bugs_are_all_wrong_and_all_drawn():
     assert np.allclose(right, moved, rtol=1e-7)
     for bug in p.BUGS:
         assert not np.allclose(p.compiled(before, p.planted(bug))(z, theta), right, rtol=1e-4), bug
-    drawn = {q.key.right for seed in range(60) for q in assignment("planted_bug").sheet(seed).questions if q.name == "line"}
+    drawn = {q.key.right for seed in range(30) for q in assignment("planted_bug").sheet(seed).questions if q.name == "line"}
     assert drawn == {b[0] for b in p.BUGS}
 
 

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from teaching import editions, notebooks, sandbox
-from teaching.keys import flat
+from teaching.keys import Function, flat
 from teaching.sheets import EVERYONE, NAMES, Question, assignment, seed_of
 
 MARKED = sorted(editions.MARKED.rglob("*.ipynb"))
@@ -78,10 +78,14 @@ def test_the_hidden_tests_pass_the_solution_and_refuse_the_blank(three):
     assert len(failed) >= sum(c.metadata.nbgrader.grade for c in made["instructor"].cells)
 
 
-def test_the_students_sheet_runs_from_top_to_bottom_as_it_is(three):
+def test_the_students_sheet_runs_as_it_is_and_earns_nothing(three):
     sheet, made = three
     cells = [c.source for c in made["student"].cells if c.cell_type == "code"]
-    outcome = sandbox.run(cells, [q.name for q in sheet.questions], {})
+    calls = {q.name: q.key.inputs for q in sheet.questions if isinstance(q.key, Function)}
+    outcome = sandbox.run(cells, [q.name for q in sheet.questions], calls)
+    for q in sheet.questions:
+        more = {"results": outcome.calls.get(q.name)} if q.name in calls else {}
+        assert not q.key.judge(outcome.values.get(q.name), q.name, **more).right
     stubs = [q for q in sheet.questions if q.stub and "return ..." in q.stub]
     assert outcome.finished and (outcome.errors == [] or stubs), outcome.errors
     assert "not answered yet" in outcome.output or stubs

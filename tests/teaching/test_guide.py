@@ -12,9 +12,9 @@ TABLE = tomllib.loads(guide.TABLE.read_text())["exercise"]
 CHAPTERS = [c for some in guide.parts().values() for c in some]
 
 
-@pytest.mark.parametrize("page", list(guide.SECTIONS), ids=lambda p: p.name)
-def test_the_tables_are_those_of_the_chapters(page):
-    assert page.read_text(encoding="utf-8") == guide.filled(page), "run `make guide`"
+@pytest.mark.parametrize("source", list(guide.SECTIONS), ids=lambda p: p.name)
+def test_the_tables_are_those_of_the_chapters(source):
+    assert source.read_text(encoding="utf-8") == guide.filled(source), "run `make guide`"
 
 
 def test_every_exercise_is_described_and_none_is_left_over():
