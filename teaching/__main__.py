@@ -16,7 +16,9 @@ def main(arguments=None):
     one = parts.add_parser("grade", help="grade a folder of submitted notebooks")
     one.add_argument("folder", type=Path)
     one.add_argument("--out", type=Path, help="default: FOLDER-graded")
-    one.add_argument("--class", dest="course", type=Path, help="the class.json that `editions --students` made")
+    one.add_argument(
+        "--class", dest="course", type=Path, help="the class.json that `editions --students` made"
+    )
     one.add_argument("--assignment", help="grade this one, whatever the files are called")
     parts.add_parser("guide", help="write the tables of the teaching guide again")
     one = parts.add_parser("figures", help="write every figure of the book, for slides")

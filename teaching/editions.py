@@ -36,9 +36,9 @@ def chapter_edition(notebook, edition, table):
         if edition != "student" and exercise and exercise["kind"] == "solution":
             cell.metadata.pop("jupyter", None)  # not folded
             cell.source = cell.source.replace("<details>", "<details open>")
-        if edition == "instructor" and exercise and exercise["kind"] == "exercise" and cell.cell_type == "markdown":
-            if exercise["label"] in table:
-                cells.append(note(table.pop(exercise["label"])))
+        begins = exercise and exercise["kind"] == "exercise" and cell.cell_type == "markdown"
+        if edition == "instructor" and begins and exercise["label"] in table:
+            cells.append(note(table.pop(exercise["label"])))
         cells.append(cell)
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
@@ -48,8 +48,8 @@ def chapter_edition(notebook, edition, table):
 
 def note(entry):
     return nbformat.v4.new_markdown_cell(
-        f"> **For instructors** ({entry['label']})\n>\n> *Difficulty*: {entry['difficulty']}. *Minutes*: {entry['minutes']}. "
-        f"*Tests*: {entry['outcome']}.\n>\n> *Aims at*: {entry['misconception']}"
+        f"> **For instructors** ({entry['label']})\n>\n> *Difficulty*: {entry['difficulty']}. *Minutes*:"
+        f" {entry['minutes']}. *Tests*: {entry['outcome']}.\n>\n> *Aims at*: {entry['misconception']}"
     )
 
 
@@ -111,6 +111,11 @@ def write(out, students=None, say=print):
         say("The chapters' editions come from the built book: run `make book`, then this again.")
     write_assignments(out, course)
     sheets = f"{len(course['students'])} sheets each" if course["students"] else "one sheet for everyone"
-    say(f"{chapters} chapters and {len(NAMES)} assignments ({sheets}), as {', '.join(notebooks.EDITIONS)}: {out}")
+    say(
+        f"{chapters} chapters and {len(NAMES)} assignments ({sheets}), as {', '.join(notebooks.EDITIONS)}:"
+        f" {out}"
+    )
     if course["students"]:
-        say(f"Keep {out / 'class.json'}: the sheets are drawn from the secret in it, and the grader needs it.")
+        say(
+            f"Keep {out / 'class.json'}: the sheets are drawn from the secret in it, and the grader needs it."
+        )

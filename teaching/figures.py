@@ -48,7 +48,9 @@ def write(out, only=None, say=print):
     if only is not None:
         only = "book/" + only.removeprefix("book/").removesuffix(".md")
         if only not in chapters:
-            raise ValueError(f"there is no chapter {only.removeprefix('book/')!r}; name one as warm-up/static-adjoint")
+            raise ValueError(
+                f"there is no chapter {only.removeprefix('book/')!r}; name one as warm-up/static-adjoint"
+            )
         chapters = [only]
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -30,8 +30,14 @@ def facts(chapter):
     minutes = re.search(r"(?m)^\*\*Minutes\*\*: (.*)$", text)[1]
     read = int(re.search(r"^(\d+)", minutes)[1])
     exercises = re.search(r"(\d+) for the exercises", minutes)
-    return {"title": title_of(chapter), "needs": moved(needs, chapter), "gives": moved(gives, chapter),
-            "minutes": minutes, "read": read, "exercises": int(exercises[1]) if exercises else 0}  # fmt: skip
+    return {
+        "title": title_of(chapter),
+        "needs": moved(needs, chapter),
+        "gives": moved(gives, chapter),
+        "minutes": minutes,
+        "read": read,
+        "exercises": int(exercises[1]) if exercises else 0,
+    }
 
 
 def moved(text, chapter):
@@ -59,8 +65,11 @@ def chapters_table():
         read, work = sum(t["read"] for t in told), sum(t["exercises"] for t in told)
         lines += [f"### {caption}", "", f"To read: {read} minutes. Exercises: {work} minutes.", ""]
         for chapter, fact in zip(chapters, told, strict=True):
-            lines += [f"* **{link(chapter)}.** {fact['minutes']}", f"  *Needs* {fact['needs']}",
-                      f"  *Gives:* {fact['gives']}"]  # fmt: skip
+            lines += [
+                f"* **{link(chapter)}.** {fact['minutes']}",
+                f"  *Needs* {fact['needs']}",
+                f"  *Gives:* {fact['gives']}",
+            ]
         lines.append("")
     return "\n".join(lines).strip()
 
@@ -78,9 +87,15 @@ def plan_tables():
             tasks = [assignment(a) for a in session.get("assignments", [])]
             own = read + work + sum(t.minutes for t in tasks)
             total += own
-            lines.append(f"{number}. **{session['title']}**{'' if session['title'][-1] in '?!' else '.'} {session['does']}")
+            lines.append(
+                f"{number}. **{session['title']}**{'' if session['title'][-1] in '?!' else '.'}"
+                f" {session['does']}"
+            )
             if told:
-                lines.append(f"   *Before it:* {', '.join(map(link, session['read']))} ({read} min to read, {work} min of practice).")
+                lines.append(
+                    f"   *Before it:* {', '.join(map(link, session['read']))} ({read} min to read, {work}"
+                    " min of practice)."
+                )
             if tasks:
                 names = ", ".join(f"*{t.title}* ({t.minutes} min)" for t in tasks)
                 lines.append(f"   *To hand in:* {names}.")
@@ -93,11 +108,15 @@ def assignments_table():
     for name in NAMES:
         about = assignment(name)
         sheet = about.sheet(0)
-        lines += [f"* **{about.title}** (`{name}`), to {link(about.chapter)}. {about.difficulty.capitalize()}, about "
-                  f"{about.minutes} minutes, {sheet.points} points in {len(sheet.questions)} "
-                  f"question{'s' * (len(sheet.questions) != 1)}.",
-                  f"  *Tests:* {about.outcome}.",
-                  f"  *Aims at:* “{about.misconception}”"]  # fmt: skip
+        lines += [
+            (
+                f"* **{about.title}** (`{name}`), to {link(about.chapter)}."
+                f" {about.difficulty.capitalize()}, about {about.minutes} minutes, {sheet.points} points in"
+                f" {len(sheet.questions)} question{'s' * (len(sheet.questions) != 1)}."
+            ),
+            f"  *Tests:* {about.outcome}.",
+            f"  *Aims at:* “{about.misconception}”",
+        ]
     return "\n".join(lines)
 
 
@@ -112,8 +131,10 @@ def exercises_table():
             lines += [f"### {link(chapter)}", ""]
             for name in names:
                 e = table[name]
-                lines += [f"* {{numref}}`{name}`. {e['difficulty'].capitalize()}, {e['minutes']} minutes. "
-                          f"*Tests:* {e['outcome']}. *Aims at:* “{e['misconception']}”"]  # fmt: skip
+                lines += [
+                    f"* {{numref}}`{name}`. {e['difficulty'].capitalize()}, {e['minutes']} minutes. "
+                    f"*Tests:* {e['outcome']}. *Aims at:* “{e['misconception']}”"
+                ]
             lines.append("")
     return "\n".join(lines).strip()
 

@@ -56,7 +56,9 @@ def as_text(claim):
 def open_verdict(claim, name):
     """What is said of an answer that is not there; None if it is."""
     if claim is None:
-        return Verdict("missing", f"There is no `{name}`: its cell was deleted or renamed, or an error came first.")
+        return Verdict(
+            "missing", f"There is no `{name}`: its cell was deleted or renamed, or an error came first."
+        )
     if isinstance(claim, dict) and claim.get("kind") == "blank":
         return Verdict("blank", "Not answered.")
     return None
@@ -73,8 +75,17 @@ def close(a, b, rtol):
 
 # Formulas
 
-FUNCTIONS = {"exp": math.exp, "log": math.log, "sin": math.sin, "cos": math.cos, "tanh": math.tanh,
-             "sqrt": math.sqrt, "cosh": math.cosh, "sinh": math.sinh, "tan": math.tan}  # fmt: skip
+FUNCTIONS = {
+    "exp": math.exp,
+    "log": math.log,
+    "sin": math.sin,
+    "cos": math.cos,
+    "tanh": math.tanh,
+    "sqrt": math.sqrt,
+    "cosh": math.cosh,
+    "sinh": math.sinh,
+    "tan": math.tan,
+}
 CONSTANTS = {"pi": math.pi, "E": math.e}
 
 
@@ -160,7 +171,10 @@ class Numbers:
         if right.size > 1 and close(np.sort(answer), np.sort(right), self.rtol):
             return Verdict("mistake", "Not yet: these are the numbers, in another order.")
         if close(answer, right, 30 * self.rtol):
-            return Verdict("wrong", f"Very near, but not within {self.rtol:g} of it: too rough a calculation, or rounded.")
+            return Verdict(
+                "wrong",
+                f"Very near, but not within {self.rtol:g} of it: too rough a calculation, or rounded.",
+            )
         good = [str(i + 1) for i in range(right.size) if close(answer[i], right[i], self.rtol)]
         more = f" Right so far: number {', '.join(good[:20])}." if good else ""
         return Verdict("wrong", "Not right, and not one of the mistakes that this exercise knows." + more)
@@ -215,7 +229,9 @@ class Formula:
         if text is None and number is not None and number.size == 1:
             text = repr(float(number[0]))
         if text is None:
-            return Verdict("form", f"A formula is needed here, in quotes or from SymPy; `{name}` is {kind(claim)}.")
+            return Verdict(
+                "form", f"A formula is needed here, in quotes or from SymPy; `{name}` is {kind(claim)}."
+            )
         try:
             answer = [evaluate(text, point) for point in self.points()]
         except ValueError as error:
@@ -245,7 +261,9 @@ class Function:
     rtol: float = RTOL
 
     def table(self, function):
-        return [flat(function(*[np.array(a) if isinstance(a, list) else a for a in args])) for args in self.inputs]
+        return [
+            flat(function(*[np.array(a) if isinstance(a, list) else a for a in args])) for args in self.inputs
+        ]
 
     def judge(self, claim, name, others=(), results=None):
         if verdict := open_verdict(claim, name):
@@ -253,11 +271,16 @@ class Function:
         if not (isinstance(claim, dict) and claim.get("kind") == "function"):
             return Verdict("form", f"A function is needed here; `{name}` is {kind(claim)}.")
         if not isinstance(results, list) or len(results) != len(self.inputs):
-            return Verdict("error", f"`{name}` brought nothing back: it did not end, or brought everything down.")
+            return Verdict(
+                "error", f"`{name}` brought nothing back: it did not end, or brought everything down."
+            )
         answers = []
         for result in results:
             if isinstance(result, dict) and result.get("kind") == "error":
-                return Verdict("error", f"`{name}` failed: {str(result.get('type'))[:60]}: {str(result.get('text'))[:200]}")
+                return Verdict(
+                    "error",
+                    f"`{name}` failed: {str(result.get('type'))[:60]}: {str(result.get('text'))[:200]}",
+                )
             if isinstance(result, dict) and result.get("kind") == "blank":
                 return Verdict("blank", f"`{name}` returns nothing yet.")
             if (numbers := as_numbers(result)) is None:
@@ -281,15 +304,19 @@ class Function:
         good = sum(close(a, r, self.rtol) for a, r in zip(answers, right, strict=True))
         if good == 0 and len(answers) > 1 and all(np.array_equal(a, answers[0]) for a in answers):
             return Verdict("wrong", "Not right: it returns the same numbers whatever it is given.")
-        return Verdict("wrong", f"Not right: {good} of {len(right)} inputs; not a mistake that this exercise knows.")
+        return Verdict(
+            "wrong", f"Not right: {good} of {len(right)} inputs; not a mistake that this exercise knows."
+        )
 
     def agree(self, answers, table):
         return all(close(a, b, self.rtol) for a, b in zip(answers, table, strict=True))
 
     def wrong_versions(self):
         right, loose = self.table(self.right), 30 * self.rtol
-        return [(s, not all(close(a, b, loose) for a, b in zip(self.table(w), right, strict=True)))
-                for s, w in self.mistakes.items()]  # fmt: skip
+        return [
+            (s, not all(close(a, b, loose) for a, b in zip(self.table(w), right, strict=True)))
+            for s, w in self.mistakes.items()
+        ]
 
 
 @dataclass(frozen=True)
@@ -320,8 +347,10 @@ class Prediction(Function):
 
     def wrong_versions(self):
         truth = np.concatenate(self.table(self.right))
-        return [(s, np.sqrt(np.mean((np.concatenate(self.table(w)) - truth) ** 2)) > 2 * self.limit)
-                for s, w in self.mistakes.items()]  # fmt: skip
+        return [
+            (s, np.sqrt(np.mean((np.concatenate(self.table(w)) - truth) ** 2)) > 2 * self.limit)
+            for s, w in self.mistakes.items()
+        ]
 
 
 def flat(value):
@@ -334,15 +363,21 @@ def kind(claim):
     """A claim in words."""
     if not isinstance(claim, dict):
         return "something unreadable"
-    words = {"text": "text", "formula": "a formula", "function": "a function", "numbers": "numbers",
-             "blank": "empty", "list": "a list of several things"}  # fmt: skip
+    words = {
+        "text": "text",
+        "formula": "a formula",
+        "function": "a function",
+        "numbers": "numbers",
+        "blank": "empty",
+        "list": "a list of several things",
+    }
     return words.get(str(claim.get("kind")), f"of the type {str(claim.get('text', '?'))[:60]}")
 
 
 def other_sheet(who):
     return Verdict(
         "other",
-        "This is the right answer to another sheet than yours. Each sheet has data of its own: the way is the "
-        "same, so take yours and go through it again; the points are still there for the next time.",
+        "This is the right answer to another sheet than yours. Each sheet has data of its own: the way is"
+        " the same, so take yours and go through it again; the points are still there for the next time.",
         who,
     )

@@ -52,9 +52,15 @@ def mark(work):
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             verdict = Verdict("form", f"What was sent back cannot be read ({type(error).__name__}).")
         marks.append(
-            {"name": question.name, "of": question.points, "points": question.points if verdict.right else 0,
-             "state": verdict.state, "message": verdict.message, "with": verdict.with_whom}
-        )  # fmt: skip
+            {
+                "name": question.name,
+                "of": question.points,
+                "points": question.points if verdict.right else 0,
+                "state": verdict.state,
+                "message": verdict.message,
+                "with": verdict.with_whom,
+            }
+        )
     return marks
 
 
@@ -69,9 +75,17 @@ def mark_in_time(work):
     try:
         return mark(work)
     except TimeoutError:
-        return [{"name": q.name, "of": q.points, "points": 0, "state": "form", "with": "",
-                 "message": "It took too long to compare this."}
-                for q in sheet(work["assignment"], work["seed"]).questions]  # fmt: skip
+        return [
+            {
+                "name": q.name,
+                "of": q.points,
+                "points": 0,
+                "state": "form",
+                "with": "",
+                "message": "It took too long to compare this.",
+            }
+            for q in sheet(work["assignment"], work["seed"]).questions
+        ]
     finally:
         signal.alarm(0)
 

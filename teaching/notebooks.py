@@ -18,7 +18,7 @@ from teaching.sheets import Given, Question, Text
 ROOT = Path(__file__).resolve().parents[1]
 EDITIONS = ["student", "solution", "instructor"]
 
-LOOK = '''\
+LOOK = """\
 # It says whether an answer has the form that is asked for. Whether it is right, the report says.
 import numpy as np
 
@@ -37,8 +37,9 @@ def look(name, answer, form):
             return
         shape = (form,) if isinstance(form, int) else form
         fits = numbers.size == form if isinstance(form, int) else numbers.shape == shape
-        good = "has the form that is asked for" if fits else f"should have the shape {shape}, has {numbers.shape}"
-        print(f"{name}: {good if np.isfinite(numbers).all() else 'holds a number that is not finite'}")'''
+        good = "has the form that is asked for"
+        good = good if fits else f"should have the shape {shape}, has {numbers.shape}"
+        print(f"{name}: {good if np.isfinite(numbers).all() else 'holds a number that is not finite'}")"""
 
 
 def install_cell():
@@ -68,8 +69,14 @@ def title_of(chapter):
 
 def rules(name, **changes):
     """nbgrader's metadata of a cell."""
-    start = {"grade": False, "grade_id": name, "locked": True, "schema_version": 3, "solution": False,
-             "task": False}  # fmt: skip
+    start = {
+        "grade": False,
+        "grade_id": name,
+        "locked": True,
+        "schema_version": 3,
+        "solution": False,
+        "task": False,
+    }
     return {"nbgrader": start | changes}
 
 
@@ -93,8 +100,8 @@ def head(assignment, sheet, edition, student):
         f"{points(sheet.points).capitalize()}, about {assignment.minutes} minutes.{whose}"
     )
     lines.append(
-        "Put your answers where `...` stands, and keep the names. The cells with the data stay as they are. "
-        "Before you hand it in: restart, and run all cells."
+        "Put your answers where `...` stands, and keep the names. The cells with the data stay as they are."
+        " Before you hand it in: restart, and run all cells."
     )
     if edition == "instructor":
         lines.append(
@@ -106,8 +113,11 @@ def head(assignment, sheet, edition, student):
 
 def build(assignment, sheet, edition, seed, student=None):
     """The notebook of one sheet in one edition."""
-    cells = [markdown(head(assignment, sheet, edition, student), "head"),
-             code(install_cell(), "install"), code(LOOK, "look")]  # fmt: skip
+    cells = [
+        markdown(head(assignment, sheet, edition, student), "head"),
+        code(install_cell(), "install"),
+        code(LOOK, "look"),
+    ]
     for number, part in enumerate(sheet.parts):
         if isinstance(part, Text):
             cells.append(markdown(part.text, f"text-{number}"))
@@ -150,14 +160,22 @@ def hidden_test(part):
         return f"assert str({name}).strip().lower() == {key.right!r}, 'another line'"
     if isinstance(key, Prediction):
         inputs, truth = key.inputs[0][0], key.table(key.right)[0].tolist()
-        return (f"held_out = np.array({inputs})\ntruth = np.array({truth})\n"
-                f"assert np.sqrt(np.mean((np.ravel({name}(held_out)) - truth)**2)) <= {key.limit!r}, 'too far off'")  # fmt: skip
+        return (
+            f"held_out = np.array({inputs})\ntruth = np.array({truth})\nassert"
+            f" np.sqrt(np.mean((np.ravel({name}(held_out)) - truth)**2)) <= {key.limit!r}, 'too far off'"
+        )
     if isinstance(key, Function):
-        arguments = [[f"np.array({a})" if isinstance(a, list) else repr(a) for a in args] for args in key.inputs]
+        arguments = [
+            [f"np.array({a})" if isinstance(a, list) else repr(a) for a in args] for args in key.inputs
+        ]
         calls = ", ".join(f"{name}({', '.join(args)})" for args in arguments)
-        lines = ["def in_a_row(x):\n    return np.concatenate([in_a_row(y) for y in x]) if isinstance(x, (tuple, list)) "
-                 "else np.ravel(np.asarray(x, dtype=float))",
-                 f"found = np.concatenate([in_a_row(x) for x in [{calls}]])"]  # fmt: skip
+        lines = [
+            (
+                "def in_a_row(x):\n    return np.concatenate([in_a_row(y) for y in x]) if isinstance(x,"
+                " (tuple, list)) else np.ravel(np.asarray(x, dtype=float))"
+            ),
+            f"found = np.concatenate([in_a_row(x) for x in [{calls}]])",
+        ]
         tables = {slip: [x for row in key.table(f) for x in row.tolist()] for slip, f in key.mistakes.items()}
         right = [x for row in key.table(key.right) for x in row.tolist()]
     elif isinstance(key, Formula):
@@ -170,7 +188,10 @@ def hidden_test(part):
         lines = [f"found = np.ravel(np.asarray({name}, dtype=float))"]
         tables = {slip: [float(x) for x in _row(wrong)] for slip, wrong in key.mistakes.items()}
         right = [float(x) for x in _row(key.right)]
-    lines += [f"right = np.array({right})", f"assert found.shape == right.shape, '{len(right)} numbers are needed'"]
+    lines += [
+        f"right = np.array({right})",
+        f"assert found.shape == right.shape, '{len(right)} numbers are needed'",
+    ]
     close = f"rtol={key.rtol}, atol={key.rtol * 1e-3}*np.abs(right).max()"
     for slip, wrong in tables.items():
         lines.append(f"assert not np.allclose(found, {wrong}, {close}), {slip!r}")

@@ -10,8 +10,16 @@ import re
 from teaching.notebooks import points, title_of
 from teaching.sheets import assignment
 
-WORDS = {"right": "right", "mistake": "not yet", "other": "another sheet", "wrong": "not right", "form": "not readable",
-         "error": "failed", "blank": "empty", "missing": "missing"}  # fmt: skip
+WORDS = {
+    "right": "right",
+    "mistake": "not yet",
+    "other": "another sheet",
+    "wrong": "not right",
+    "form": "not readable",
+    "error": "failed",
+    "blank": "empty",
+    "missing": "missing",
+}
 
 
 def shown(text, most=300):
@@ -48,8 +56,13 @@ def write(result):
         lines += ["", "## What to look at", ""]
         lines += [f"* **`{m['name']}`.** {m['message']}" for m in open_ones]
         if any(m["state"] in {"mistake", "wrong"} for m in marks):
-            lines += ["", f"A sentence to argue with, before you go back to it: *{about.misconception}* "
-                          "Where does it go wrong here?"]  # fmt: skip
+            lines += [
+                "",
+                (
+                    f"A sentence to argue with, before you go back to it: *{about.misconception}* "
+                    "Where does it go wrong here?"
+                ),
+            ]
         lines += ["", f"To read again: the chapter *{title_of(about.chapter)}* ({about.chapter})."]
     lines += happened(outcome, result["remarks"])
     lines += ["", "## How it was run", "", result["words"] + f" It took {outcome.seconds:.0f} seconds.", ""]
@@ -66,7 +79,10 @@ def summary(marks):
         return "None of the answers arrived."
     named = states.count("mistake")
     if named:
-        return f"{states.count('right')} of {len(states)} answers are right; in {named} the mistake is a known one, named below."
+        return (
+            f"{states.count('right')} of {len(states)} answers are right; in {named} the mistake is a known"
+            " one, named below."
+        )
     return f"{states.count('right')} of {len(states)} answers are right."
 
 
@@ -74,7 +90,9 @@ def happened(outcome, remarks):
     """What went on while it ran, if anything is worth saying."""
     lines = [f"* {remark}" for remark in remarks]
     if outcome.ended:
-        lines.append(f"* The run was cut short: {outcome.ended}. What had been answered until then was marked.")
+        lines.append(
+            f"* The run was cut short: {outcome.ended}. What had been answered until then was marked."
+        )
     for error in outcome.errors[:8]:
         cell, line = number(error.get("cell")), number(error.get("line"))
         if error.get("type") == "TimeUp":
@@ -115,8 +133,18 @@ def table(path, results):
             got, of = sum(m["points"] for m in r["marks"]), sum(m["of"] for m in r["marks"])
             answers = "; ".join(f"{m['name']}: {WORDS[m['state']]}" for m in r["marks"])
             same = sorted({m["with"] for m in r["marks"] if m["with"]})
-            remarks = [r["problem"], r["outcome"].ended if r["outcome"] else "", *r["remarks"],
-                       f"answers of the sheet of {', '.join(same)}" if same else ""]  # fmt: skip
-            row = [r["student"], r["assignment"], "" if r["problem"] else got, of or "", answers,
-                   "; ".join(x for x in remarks if x)]  # fmt: skip
+            remarks = [
+                r["problem"],
+                r["outcome"].ended if r["outcome"] else "",
+                *r["remarks"],
+                f"answers of the sheet of {', '.join(same)}" if same else "",
+            ]
+            row = [
+                r["student"],
+                r["assignment"],
+                "" if r["problem"] else got,
+                of or "",
+                answers,
+                "; ".join(x for x in remarks if x),
+            ]
             writer.writerow([guarded(cell) for cell in row])

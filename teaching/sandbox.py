@@ -5,6 +5,7 @@ what comes back through two others, never more than a given amount. It watches t
 memory of everything that the submission started, and ends it all when one of them is used up.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -193,7 +194,8 @@ def run(cells, names, calls, limits=None, how=None, matplotlib_cache=None):
     process = subprocess.Popen(
         [sys.executable, "-I", "-B", str(HERE / "jail.py"), json.dumps(config)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        pass_fds=[result_in], start_new_session=True, cwd="/", env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+        pass_fds=[result_in], start_new_session=True, cwd="/",
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
     )  # fmt: skip
     os.close(result_in)
     said, answered = Reader(process.stdout.fileno(), limits.output), Reader(result, limits.result, last=True)
@@ -262,8 +264,8 @@ def fill(outcome, answered):
         if isinstance(found, dict) and isinstance(found.get("values"), dict):
             outcome.values = found["values"]
             outcome.calls = found.get("calls") if isinstance(found.get("calls"), dict) else {}
-            errors = found.get("errors")
-            outcome.errors = [e for e in errors if isinstance(e, dict)][:50] if isinstance(errors, list) else []
+            errors = found.get("errors") if isinstance(found.get("errors"), list) else []
+            outcome.errors = [e for e in errors if isinstance(e, dict)][:50]
             outcome.finished = found.get("finished") is True
             return
 
@@ -351,10 +353,8 @@ def end(process):
 
 
 def kill(number, how=signal.SIGKILL):
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(number, how)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def remove(folder):

@@ -59,7 +59,9 @@ def read(folder, path, only=None):
         if not stat.S_ISREG(status.st_mode):
             submission.problem = "This is no ordinary file."
         elif status.st_size > LARGEST_FILE:
-            submission.problem = f"The file is larger than {LARGEST_FILE >> 20} MB: hand it in without its outputs."
+            submission.problem = (
+                f"The file is larger than {LARGEST_FILE >> 20} MB: hand it in without its outputs."
+            )
         else:
             fill(submission, file.read(LARGEST_FILE + 1), only or named)
     return submission

@@ -11,10 +11,16 @@ ABOUT = dict(
     chapter="book/curvature/second-order",
     difficulty="hard",
     minutes=45,
-    outcome="multiply with a Hessian for a few times the price of a gradient, and say what Gauss and Newton leave out",
+    outcome=(
+        "multiply with a Hessian for a few times the price of a gradient, and say what Gauss and Newton"
+        " leave out"
+    ),
     misconception="The Gauss-Newton matrix is the Hessian.",
-    notes="Differences of gradients pass the tolerance, if the step is chosen with care; say so, and ask what it costs to "
-    "choose it. The two products agree where the residual is zero: let them move `aim` there.",
+    notes=(
+        "Differences of gradients pass the tolerance, if the step is chosen with care; say so, and ask what"
+        " it costs to choose it. The two products agree where the residual is zero: let them move `aim`"
+        " there."
+    ),
 )
 
 
@@ -86,37 +92,65 @@ theta, w = np.array({theta0.tolist()}), np.array({direction.tolist()})"""
         return g * (g @ w)
 
     test = np.random.default_rng(9)
-    inputs = [[np.round(test.uniform(0.3, 1.3, 3), 2).tolist(), np.round(test.uniform(-1, 1, 3), 2).tolist()]
-              for _ in range(3)]  # fmt: skip
+    inputs = [
+        [np.round(test.uniform(0.3, 1.3, 3), 2).tolist(), np.round(test.uniform(-1, 1, 3), 2).tolist()]
+        for _ in range(3)
+    ]
     w = direction
     return [
         Text(
-            "A loss of the end of a path, through steps of Heun's method, so that all derivatives are exact. $H$ is its "
-            "Hessian in $\\theta$, and $G=z_\\theta^{\\mathsf T}L_{zz}z_\\theta$ its Gauss-Newton matrix, with $z_\\theta$ the Jacobian of `end`."
+            "A loss of the end of a path, through steps of Heun's method, so that all derivatives are"
+            " exact. $H$ is its Hessian in $\\theta$, and $G=z_\\theta^{\\mathsf T}L_{zz}z_\\theta$ its"
+            " Gauss-Newton matrix, with $z_\\theta$ the Jacobian of `end`."
         ),
         Given(source),
-        Question("hessian_product", 3, "A function `hessian_product(theta, w)` that returns $Hw$.",
-                 Function(hessian, inputs, {
-                     "this is the Gauss-Newton product G w; the curvature of the path is missing": gauss_newton,
-                     "this is what Gauss and Newton leave out, H w - G w": rest,
-                     "this is the gradient times (gradient times w), a matrix of rank one": outer,
-                     "this is twice the product": lambda t, w: 2 * hessian(t, w)}),
-                 "def hessian_product(theta, w):\n    return grad(lambda p: anp.dot(grad(loss)(p), w))(theta)",
-                 stub="def hessian_product(theta, w):\n    return ...",
-                 form="look('hessian_product', hessian_product, 'function')"),
-        Question("gauss_newton_product", 2, "A function `gauss_newton_product(theta, w)` that returns $Gw$, one pull and one push, "
-                 "or with the Jacobian.",
-                 Function(gauss_newton, inputs, {
-                     "this is H w; Gauss and Newton leave the curvature of the path out": hessian,
-                     "this is the gradient times (gradient times w): L_zz, not the square of L_z": outer}),
-                 "def gauss_newton_product(theta, w):\n    from autograd import jacobian\n    J = jacobian(end)(theta)\n"
-                 "    return J.T @ (J @ w)",
-                 stub="def gauss_newton_product(theta, w):\n    return ...",
-                 form="look('gauss_newton_product', gauss_newton_product, 'function')"),
-        Question("left_out", 1, "At the given `theta` and `w`: $w^{\\mathsf T}(H-G)w$.",
-                 Numbers(w @ rest(theta0, w), {
-                     "this is w H w": w @ hessian(theta0, w), "this is w G w": w @ gauss_newton(theta0, w)}),
-                 "left_out = w @ (hessian_product(theta, w) - gauss_newton_product(theta, w))",
-                 form="look('left_out', left_out, 1)"),
-    ]  # fmt: skip
-
+        Question(
+            "hessian_product",
+            3,
+            "A function `hessian_product(theta, w)` that returns $Hw$.",
+            Function(
+                hessian,
+                inputs,
+                {
+                    "this is the Gauss-Newton product G w; the curvature of the path is missing": (
+                        gauss_newton
+                    ),
+                    "this is what Gauss and Newton leave out, H w - G w": rest,
+                    "this is the gradient times (gradient times w), a matrix of rank one": outer,
+                    "this is twice the product": lambda t, w: 2 * hessian(t, w),
+                },
+            ),
+            "def hessian_product(theta, w):\n    return grad(lambda p: anp.dot(grad(loss)(p), w))(theta)",
+            stub="def hessian_product(theta, w):\n    return ...",
+            form="look('hessian_product', hessian_product, 'function')",
+        ),
+        Question(
+            "gauss_newton_product",
+            2,
+            "A function `gauss_newton_product(theta, w)` that returns $Gw$, one pull and one push, "
+            "or with the Jacobian.",
+            Function(
+                gauss_newton,
+                inputs,
+                {
+                    "this is H w; Gauss and Newton leave the curvature of the path out": hessian,
+                    "this is the gradient times (gradient times w): L_zz, not the square of L_z": outer,
+                },
+            ),
+            "def gauss_newton_product(theta, w):\n    from autograd import jacobian\n    J ="
+            " jacobian(end)(theta)\n    return J.T @ (J @ w)",
+            stub="def gauss_newton_product(theta, w):\n    return ...",
+            form="look('gauss_newton_product', gauss_newton_product, 'function')",
+        ),
+        Question(
+            "left_out",
+            1,
+            "At the given `theta` and `w`: $w^{\\mathsf T}(H-G)w$.",
+            Numbers(
+                w @ rest(theta0, w),
+                {"this is w H w": w @ hessian(theta0, w), "this is w G w": w @ gauss_newton(theta0, w)},
+            ),
+            "left_out = w @ (hessian_product(theta, w) - gauss_newton_product(theta, w))",
+            form="look('left_out', left_out, 1)",
+        ),
+    ]

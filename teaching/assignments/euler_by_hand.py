@@ -12,8 +12,11 @@ ABOUT = dict(
     minutes=30,
     outcome="derive the backward pass of a network whose layers share their parameters",
     misconception="The backward step takes everything at the step's end, since it begins there.",
-    notes="A calculator is enough, and code is allowed. The index is what they get wrong: $\\lambda_{n+1}$ goes "
-    "with $f$ at $(t_n,z_n)$. The numbers of the continuous adjoint are another mistake that is named.",
+    notes=(
+        "A calculator is enough, and code is allowed. The index is what they get wrong: $\\lambda_{n+1}$"
+        " goes with $f$ at $(t_n,z_n)$. The numbers of the continuous adjoint are another mistake that is"
+        " named."
+    ),
 )
 
 
@@ -40,36 +43,63 @@ def draw(rng):
     right = h * lam[1:] @ slopes[:3]
     return [
         Text(
-            "The field is $f(t,z,\\theta)=\\theta z(1-z)+a\\cos(\\omega t)$ and the loss $L=\\tfrac12(z_3-y)^2$. Take "
-            "three steps of Euler's method, $z_{n+1}=z_n+h f(t_n,z_n,\\theta)$, with $t_n=nh$."
+            "The field is $f(t,z,\\theta)=\\theta z(1-z)+a\\cos(\\omega t)$ and the loss"
+            " $L=\\tfrac12(z_3-y)^2$. Take three steps of Euler's method, $z_{n+1}=z_n+h"
+            " f(t_n,z_n,\\theta)$, with $t_n=nh$."
         ),
         Given(
-            "import numpy as np\n\n"
-            f"theta, a, omega = {theta}, {force}, {freq}\nz_0, y, h = {z0}, {y}, {h}"
+            f"import numpy as np\n\ntheta, a, omega = {theta}, {force}, {freq}\nz_0, y, h = {z0}, {y}, {h}"
         ),
-        Question("z", 1, "The four states $z_0,\\dots,z_3$.",
-                 Numbers(z, {"the force is taken at the end of each step":
-                             _forward(z0, h, theta, force, freq, 1)}),
-                 "z = np.zeros(4)\nz[0] = z_0\nfor n in range(3):\n"
-                 "    z[n + 1] = z[n] + h*(theta*z[n]*(1 - z[n]) + a*np.cos(omega*n*h))", form="look('z', z, 4)"),
-        Question("lam", 2, "The four numbers $\\lambda_0,\\dots,\\lambda_3$, with $\\lambda_n=\\mathrm dL/\\mathrm dz_n$.",
-                 Numbers(lam, {
-                     "f_z belongs to the state where the step begins, z_n; this takes z_{n+1}": climb(at=1),
-                     "on the way back the step adds: 1 + h f_z, not 1 - h f_z": climb(sign=-1),
-                     "these are the numbers, from the end to the start": lam[::-1],
-                     "the row at the end is z_3 - y": -lam}),
-                 "lam = np.zeros(4)\nlam[3] = z[3] - y\nfor n in (2, 1, 0):\n"
-                 "    lam[n] = lam[n + 1]*(1 + h*theta*(1 - 2*z[n]))", form="look('lam', lam, 4)"),
-        Question("dL_dtheta", 3, "$\\mathrm dL/\\mathrm d\\theta$ of these three steps, exactly.",
-                 Numbers(right, {
-                     "a layer's parameters see the row that leaves it, lambda_{n+1}; this takes lambda_n":
-                         h * lam[:3] @ slopes[:3],
-                     "the state that belongs to lambda_{n+1} is z_n, where the step began": h * lam[1:] @ slopes[1:],
-                     "each layer's derivative has a factor h": lam[1:] @ slopes[:3],
-                     "theta is shared: all three layers count, not only the last": h * lam[3] * slopes[2],
-                     "theta is shared: all three layers count, not only the first": h * lam[1] * slopes[0]}),
-                 "dL_dtheta = sum(h*lam[n + 1]*z[n]*(1 - z[n]) for n in range(3))", form="look('dL_dtheta', dL_dtheta, 1)"),
-    ]  # fmt: skip
+        Question(
+            "z",
+            1,
+            "The four states $z_0,\\dots,z_3$.",
+            Numbers(
+                z, {"the force is taken at the end of each step": _forward(z0, h, theta, force, freq, 1)}
+            ),
+            "z = np.zeros(4)\nz[0] = z_0\nfor n in range(3):\n"
+            "    z[n + 1] = z[n] + h*(theta*z[n]*(1 - z[n]) + a*np.cos(omega*n*h))",
+            form="look('z', z, 4)",
+        ),
+        Question(
+            "lam",
+            2,
+            "The four numbers $\\lambda_0,\\dots,\\lambda_3$, with $\\lambda_n=\\mathrm dL/\\mathrm dz_n$.",
+            Numbers(
+                lam,
+                {
+                    "f_z belongs to the state where the step begins, z_n; this takes z_{n+1}": climb(at=1),
+                    "on the way back the step adds: 1 + h f_z, not 1 - h f_z": climb(sign=-1),
+                    "these are the numbers, from the end to the start": lam[::-1],
+                    "the row at the end is z_3 - y": -lam,
+                },
+            ),
+            "lam = np.zeros(4)\nlam[3] = z[3] - y\nfor n in (2, 1, 0):\n"
+            "    lam[n] = lam[n + 1]*(1 + h*theta*(1 - 2*z[n]))",
+            form="look('lam', lam, 4)",
+        ),
+        Question(
+            "dL_dtheta",
+            3,
+            "$\\mathrm dL/\\mathrm d\\theta$ of these three steps, exactly.",
+            Numbers(
+                right,
+                {
+                    "a layer's parameters see the row that leaves it, lambda_{n+1}; this takes lambda_n": (
+                        h * lam[:3] @ slopes[:3]
+                    ),
+                    "the state that belongs to lambda_{n+1} is z_n, where the step began": (
+                        h * lam[1:] @ slopes[1:]
+                    ),
+                    "each layer's derivative has a factor h": lam[1:] @ slopes[:3],
+                    "theta is shared: all three layers count, not only the last": h * lam[3] * slopes[2],
+                    "theta is shared: all three layers count, not only the first": h * lam[1] * slopes[0],
+                },
+            ),
+            "dL_dtheta = sum(h*lam[n + 1]*z[n]*(1 - z[n]) for n in range(3))",
+            form="look('dL_dtheta', dL_dtheta, 1)",
+        ),
+    ]
 
 
 def _forward(z0, h, theta, force, freq, late):
@@ -77,5 +107,3 @@ def _forward(z0, h, theta, force, freq, late):
     for n in range(3):
         z.append(z[n] + h * (theta * z[n] * (1 - z[n]) + force * np.cos(freq * (n + late) * h)))
     return np.array(z)
-
-

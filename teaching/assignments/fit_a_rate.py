@@ -11,10 +11,14 @@ ABOUT = dict(
     chapter="book/adjoint-equation/training",
     difficulty="hard",
     minutes=50,
-    outcome="write the gradient of a loss at many times and train with it; judge a fit on data it has not seen",
+    outcome=(
+        "write the gradient of a loss at many times and train with it; judge a fit on data it has not seen"
+    ),
     misconception="The last observation is enough: the loss is whatever the path ends in.",
-    notes="Any optimizer will do, and any gradient; the points are for the fit. Who starts far from the data's "
-    "frequency ends in another minimum: a good moment to talk about where descent starts.",
+    notes=(
+        "Any optimizer will do, and any gradient; the points are for the fit. Who starts far from the"
+        " data's frequency ends in another minimum: a good moment to talk about where descent starts."
+    ),
 )
 
 NOISE = 0.03
@@ -43,11 +47,18 @@ def draw(rng):
     half = fitted(times[:4], data[:4], z0, theta)
     later = np.round(np.linspace(5.2, 7.4, 12), 2).tolist()
     limit = 1.5 * float(np.sqrt(np.mean((path(best, later, z0) - path(theta, later, z0)) ** 2))) + 0.02
-    predict = Prediction(lambda t: path(theta, t, z0), [[later]], {
-        "this is the mean of the data; beyond them the path goes on swinging": lambda t: 0 * t + data.mean(),
-        "this stays where the last observation was": lambda t: 0 * t + data[-1],
-        "the damping is missing": lambda t: path([best[0], 0.0], t, z0),
-    }, limit=limit)  # fmt: skip
+    predict = Prediction(
+        lambda t: path(theta, t, z0),
+        [[later]],
+        {
+            "this is the mean of the data; beyond them the path goes on swinging": (
+                lambda t: 0 * t + data.mean()
+            ),
+            "this stays where the last observation was": lambda t: 0 * t + data[-1],
+            "the damping is missing": lambda t: path([best[0], 0.0], t, z0),
+        },
+        limit=limit,
+    )
     given = (
         "import autograd.numpy as anp\nimport numpy as np\nfrom autograd import value_and_grad\n"
         "from scipy.optimize import minimize\n\nimport adjode\n\n"
@@ -68,18 +79,35 @@ def draw(rng):
     )
     return [
         Text(
-            "A mass on a spring: $\\dot z_1=z_2$, $\\dot z_2=-\\theta_1z_1-\\theta_2z_2$, from $z(0)$ = `z_0`. "
-            f"Its position was measured twelve times, with errors of size {NOISE}. Fit "
-            "$\\theta$ by least squares, $L=\\tfrac12\\sum_i(z_1(t_i)-y_i)^2$, with a gradient by the adjoint method."
+            "A mass on a spring: $\\dot z_1=z_2$, $\\dot z_2=-\\theta_1z_1-\\theta_2z_2$, from $z(0)$ ="
+            f" `z_0`. Its position was measured twelve times, with errors of size {NOISE}. Fit $\\theta$ by"
+            " least squares, $L=\\tfrac12\\sum_i(z_1(t_i)-y_i)^2$, with a gradient by the adjoint method."
         ),
         Given(given),
-        Question("theta_hat", 3, "The two parameters of the best fit.",
-                 Numbers(best, {
-                     "these are the stiffness and the damping in the other order": best[::-1],
-                     "this fits the first four observations; all twelve count": half,
-                     "this is the frequency; theta_1 is its square": np.array([np.sqrt(best[0]), best[1]]),
-                 }, rtol=5e-3), solution, form="look('theta_hat', theta_hat, 2)"),
-        Question("predict", 3, "A function `predict(t)` of an array of times after the last observation: the position. "
-                 "It is judged on times that you do not see.", predict, foretell,
-                 stub="def predict(t):\n    return ...", form="look('predict', predict, 'function')"),
-    ]  # fmt: skip
+        Question(
+            "theta_hat",
+            3,
+            "The two parameters of the best fit.",
+            Numbers(
+                best,
+                {
+                    "these are the stiffness and the damping in the other order": best[::-1],
+                    "this fits the first four observations; all twelve count": half,
+                    "this is the frequency; theta_1 is its square": np.array([np.sqrt(best[0]), best[1]]),
+                },
+                rtol=5e-3,
+            ),
+            solution,
+            form="look('theta_hat', theta_hat, 2)",
+        ),
+        Question(
+            "predict",
+            3,
+            "A function `predict(t)` of an array of times after the last observation: the position. "
+            "It is judged on times that you do not see.",
+            predict,
+            foretell,
+            stub="def predict(t):\n    return ...",
+            form="look('predict', predict, 'function')",
+        ),
+    ]

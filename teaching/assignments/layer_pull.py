@@ -12,19 +12,29 @@ ABOUT = dict(
     minutes=30,
     outcome="write the vector-Jacobian products of a layer, without forming a Jacobian",
     misconception="A row goes through a matrix as a column does.",
-    notes="The matrix is square, so that a missing transpose runs without an error. Whoever has only "
-    "$\\bar x$ right usually wrote $\\bar W$ as $x^{\\mathsf T}$ times the row, which is its transpose.",
+    notes=(
+        "The matrix is square, so that a missing transpose runs without an error. Whoever has only "
+        "$\\bar x$ right usually wrote $\\bar W$ as $x^{\\mathsf T}$ times the row, which is its transpose."
+    ),
 )
 
 # name, function, slope: of the nonlinearity, as source and for the key
 KINDS = {
     "tanh": (np.tanh, lambda s: 1 - np.tanh(s) ** 2, "np.tanh(s)", "1 - np.tanh(s)**2"),
     "sin": (np.sin, np.cos, "np.sin(s)", "np.cos(s)"),
-    "softplus": (lambda s: np.log1p(np.exp(s)), lambda s: 1 / (1 + np.exp(-s)),
-                 "np.log1p(np.exp(s))", "1/(1 + np.exp(-s))"),
-    "softsign": (lambda s: s / (1 + np.abs(s)), lambda s: 1 / (1 + np.abs(s)) ** 2,
-                 "s/(1 + np.abs(s))", "1/(1 + np.abs(s))**2"),
-}  # fmt: skip
+    "softplus": (
+        lambda s: np.log1p(np.exp(s)),
+        lambda s: 1 / (1 + np.exp(-s)),
+        "np.log1p(np.exp(s))",
+        "1/(1 + np.exp(-s))",
+    ),
+    "softsign": (
+        lambda s: s / (1 + np.abs(s)),
+        lambda s: 1 / (1 + np.abs(s)) ** 2,
+        "s/(1 + np.abs(s))",
+        "1/(1 + np.abs(s))**2",
+    ),
+}
 
 
 def draw(rng):
@@ -44,21 +54,33 @@ def draw(rng):
         return lambda *args: pull(*args, **change)
 
     test = np.random.default_rng(5)
-    inputs = [[test.normal(size=3).tolist(), test.normal(size=(3, 3)).tolist(), test.normal(size=3).tolist(),
-               test.normal(size=3).tolist()] for _ in range(4)]  # fmt: skip
-    key = Function(pull, inputs, {
-        "the row meets W from the left: row @ W, not W @ row": slip(transpose=False),
-        "the input also goes round the layer: the skip is missing": slip(skips=False),
-        "the slope of the nonlinearity is missing": slip(slopes=False),
-        "W_bar is transposed: its shape is (outputs, inputs), as that of W": slip(turned=True),
-        "the factor before the nonlinearity is missing": slip(stretched=False),
-        "W_bar is transposed, and x_bar takes W where the row stands on its left":
-            slip(transpose=False, turned=True),
-    })  # fmt: skip
+    inputs = [
+        [
+            test.normal(size=3).tolist(),
+            test.normal(size=(3, 3)).tolist(),
+            test.normal(size=3).tolist(),
+            test.normal(size=3).tolist(),
+        ]
+        for _ in range(4)
+    ]
+    key = Function(
+        pull,
+        inputs,
+        {
+            "the row meets W from the left: row @ W, not W @ row": slip(transpose=False),
+            "the input also goes round the layer: the skip is missing": slip(skips=False),
+            "the slope of the nonlinearity is missing": slip(slopes=False),
+            "W_bar is transposed: its shape is (outputs, inputs), as that of W": slip(turned=True),
+            "the factor before the nonlinearity is missing": slip(stretched=False),
+            "W_bar is transposed, and x_bar takes W where the row stands on its left": slip(
+                transpose=False, turned=True
+            ),
+        },
+    )
     given = (
-        "import numpy as np\n\n"
-        f"def layer(x, W, b):\n    s = W @ x + b\n    return {literal(skip)}*x + {literal(stretch)}*({source})\n\n"
-        f"x, W = {literal(x)}, {literal(W)}\nb, row = {literal(b)}, {literal(row)}"
+        f"import numpy as np\n\ndef layer(x, W, b):\n    s = W @ x + b\n    return {literal(skip)}*x +"
+        f" {literal(stretch)}*({source})\n\nx, W = {literal(x)}, {literal(W)}\nb, row = {literal(b)},"
+        f" {literal(row)}"
     )
     solution = (
         "def pull(x, W, b, row):\n    s = W @ x + b\n"
@@ -66,23 +88,29 @@ def draw(rng):
         f"    return inner @ W + {literal(skip)}*row, np.outer(inner, x), inner"
     )
     check = (
-        "h, found = 1e-6, pull(x, W, b, row)\n"
-        "if found is not ...:\n"
-        "    for i, part in enumerate(('x', 'W', 'b')):\n"
-        "        direction = np.random.default_rng(i).normal(size=np.shape((x, W, b)[i]))\n"
-        "        moved = [a + h*direction if i == j else a for j, a in enumerate((x, W, b))]\n"
-        "        slope = row @ (layer(*moved) - layer(x, W, b))/h\n"
-        "        print(part, 'yours', round(float(np.sum(found[i]*direction)), 5), ' differences', round(slope, 5))"
+        "h, found = 1e-6, pull(x, W, b, row)\nif found is not ...:\n    for i, part in enumerate(('x', 'W',"
+        " 'b')):\n        direction = np.random.default_rng(i).normal(size=np.shape((x, W, b)[i]))\n       "
+        " moved = [a + h*direction if i == j else a for j, a in enumerate((x, W, b))]\n        slope = row"
+        " @ (layer(*moved) - layer(x, W, b))/h\n        print(part, 'yours',"
+        " round(float(np.sum(found[i]*direction)), 5), ' differences', round(slope, 5))"
     )
     return [
         Text(
-            f"A layer adds its input, {skip:g} times, to {stretch:g} times a nonlinearity ({name}), entry by entry. "
-            "$\\lambda$ (`row`) is the gradient of a loss with respect to the layer's output."
+            f"A layer adds its input, {skip:g} times, to {stretch:g} times a nonlinearity ({name}), entry"
+            " by entry. $\\lambda$ (`row`) is the gradient of a loss with respect to the layer's output."
         ),
         Given(given),
-        Question("pull", 6, "Write `pull(x, W, b, row)`, which returns $(\\bar x, \\bar W, \\bar b)$: the gradients "
-                 "with respect to the input, the weights and the offset, in the shapes of these. No loops, no Jacobian, no differences.",
-                 key, solution, stub="def pull(x, W, b, row):\n    return ...", form="look('pull', pull, 'function')"),
+        Question(
+            "pull",
+            6,
+            "Write `pull(x, W, b, row)`, which returns $(\\bar x, \\bar W, \\bar b)$: the gradients with"
+            " respect to the input, the weights and the offset, in the shapes of these. No loops, no"
+            " Jacobian, no differences.",
+            key,
+            solution,
+            stub="def pull(x, W, b, row):\n    return ...",
+            form="look('pull', pull, 'function')",
+        ),
         Text("A test that you can always make: differences along a direction."),
         Given(check),
-    ]  # fmt: skip
+    ]

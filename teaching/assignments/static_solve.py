@@ -12,9 +12,11 @@ ABOUT = dict(
     minutes=25,
     outcome="compute the gradient of a loss of a system's solution with one more linear solve",
     misconception="The second solve has the same matrix as the first.",
-    notes="Who solves with $A$ in place of $A^{\\mathsf T}$ would notice nothing if the matrix were symmetric: "
-    "ask for an example of their own in which it shows. The sign of $\\lambda$ is the book's, "
-    "$\\psi=L-\\lambda c$; who adds the constraint has minus this row and the same gradient.",
+    notes=(
+        "Who solves with $A$ in place of $A^{\\mathsf T}$ would notice nothing if the matrix were"
+        " symmetric: ask for an example of their own in which it shows. The sign of $\\lambda$ is the"
+        " book's, $\\psi=L-\\lambda c$; who adds the constraint has minus this row and the same gradient."
+    ),
 )
 
 
@@ -39,23 +41,43 @@ def draw(rng):
             "Signs as in the book: $\\psi=L-\\lambda c$."
         ),
         Given(given),
-        Question("u", 1, "Solve for $u$.", Numbers(u, {"this is the solution for theta = 0":
-                 np.linalg.solve(A0, b)}), "u = np.linalg.solve(A0 + theta*A1, b)", form="look('u', u, 3)"),
         Question(
-            "lam", 3, "Give the adjoint row $\\lambda$.",
-            Numbers(lam, {
-                "this solves with A; the row stands on the left of the matrix, so it takes A transposed": untransposed,
-                "this row is that of psi = L + lambda c; the book subtracts": -lam,
-                "this is L_u itself; it still has to be divided by the matrix": u - aim,
-            }),
-            "lam = np.linalg.solve((A0 + theta*A1).T, u - aim)", form="look('lam', lam, 3)"),
+            "u",
+            1,
+            "Solve for $u$.",
+            Numbers(u, {"this is the solution for theta = 0": np.linalg.solve(A0, b)}),
+            "u = np.linalg.solve(A0 + theta*A1, b)",
+            form="look('u', u, 3)",
+        ),
         Question(
-            "dL_dtheta", 2, "Give $\\mathrm dL/\\mathrm d\\theta$. (You can test it: move $\\theta$ a little.)",
-            Numbers(slope, {
-                "it is minus lambda times c_theta": -slope,
-                "this uses a row that solves with A, not with its transpose": -untransposed @ A1 @ u,
-                "c_theta is A_1 u, not A u": -lam @ A @ u,
-                "this uses L_u in place of the row": -(u - aim) @ A1 @ u,
-            }),
-            "dL_dtheta = -lam @ A1 @ u", form="look('dL_dtheta', dL_dtheta, 1)"),
-    ]  # fmt: skip
+            "lam",
+            3,
+            "Give the adjoint row $\\lambda$.",
+            Numbers(
+                lam,
+                {
+                    "this solves with A; the row stands on the left, so it takes A transposed": untransposed,
+                    "this row is that of psi = L + lambda c; the book subtracts": -lam,
+                    "this is L_u itself; it still has to be divided by the matrix": u - aim,
+                },
+            ),
+            "lam = np.linalg.solve((A0 + theta*A1).T, u - aim)",
+            form="look('lam', lam, 3)",
+        ),
+        Question(
+            "dL_dtheta",
+            2,
+            "Give $\\mathrm dL/\\mathrm d\\theta$. (You can test it: move $\\theta$ a little.)",
+            Numbers(
+                slope,
+                {
+                    "it is minus lambda times c_theta": -slope,
+                    "this uses a row that solves with A, not with its transpose": -untransposed @ A1 @ u,
+                    "c_theta is A_1 u, not A u": -lam @ A @ u,
+                    "this uses L_u in place of the row": -(u - aim) @ A1 @ u,
+                },
+            ),
+            "dL_dtheta = -lam @ A1 @ u",
+            form="look('dL_dtheta', dL_dtheta, 1)",
+        ),
+    ]

@@ -2,12 +2,14 @@
 
 import copy
 
-
 # Cells that a hostile student puts in place of an answer. Each is followed by right answers, where
 # it lets them run. `SECRET` is the path of a file that only who runs the grader should read.
 HOSTILE = {
     "loops": "while True:\n    pass",
-    "loops_deaf": "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass",
+    "loops_deaf": (
+        "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n       "
+        " pass"
+    ),
     "fork_bomb": "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass",
     "memory": "hog = []\nwhile True:\n    hog.append(bytearray(50_000_000))",
     "memory_in_children": (
@@ -19,12 +21,12 @@ HOSTILE = {
     "exits": "import os\nos._exit(0)",
     "crashes": "import ctypes\nctypes.string_at(0)",
     "kills": (
-        "import os, signal\nfor pid in [os.getppid(), 1, -1, *range(2, 3000)]:\n    try:\n"
-        "        if pid != os.getpid():\n            os.kill(pid, signal.SIGKILL)\n    except OSError:\n        pass"
+        "import os, signal\nfor pid in [os.getppid(), 1, -1, *range(2, 3000)]:\n    try:\n        if pid !="
+        " os.getpid():\n            os.kill(pid, signal.SIGKILL)\n    except OSError:\n        pass"
     ),
     "daemon": (
-        "import os, time\nif os.fork() == 0:\n    try:\n        os.setsid()\n    except OSError:\n        pass\n"
-        "    if os.fork():\n        os._exit(0)\n    while True:\n        time.sleep(1)"
+        "import os, time\nif os.fork() == 0:\n    try:\n        os.setsid()\n    except OSError:\n       "
+        " pass\n    if os.fork():\n        os._exit(0)\n    while True:\n        time.sleep(1)"
     ),
     "reads": (
         "import os\nloot = []\n"
@@ -40,30 +42,27 @@ HOSTILE = {
         "import sys\nsys.path.insert(0, ROOT)\n"
         "try:\n    import teaching.keys\n    print('LOOT')\nexcept ImportError:\n    print('nothing there')"
     ),
-    "network": (
-        "import socket\nprint('LOOT', socket.create_connection(('127.0.0.1', PORT), timeout=2))"
-    ),
+    "network": "import socket\nprint('LOOT', socket.create_connection(('127.0.0.1', PORT), timeout=2))",
     "writes_outside": (
-        "import os\nfor folder in [ROOT, '/usr/lib', '/tmp/..', os.path.dirname(SECRET), os.path.dirname(os.__file__)]:\n"
-        "    try:\n        open(os.path.join(folder, 'written_by_a_student'), 'w').write('x')\n"
-        "    except OSError:\n        pass"
+        "import os\nfor folder in [ROOT, '/usr/lib', '/tmp/..', os.path.dirname(SECRET),"
+        " os.path.dirname(os.__file__)]:\n    try:\n        open(os.path.join(folder,"
+        " 'written_by_a_student'), 'w').write('x')\n    except OSError:\n        pass"
     ),
     "links": (
         "import os\nos.symlink(SECRET, 'link')\nos.symlink('/', 'top')\n"
         "os.makedirs('deep', mode=0o000, exist_ok=True)\nopen('x', 'w').write('x')\nos.chmod('.', 0o500)"
     ),
     "patches_the_reporter": (
-        "import json, sys, os\n"
-        "def forged(*a, **k):\n    return '{\"values\": {\"u\": {\"kind\": \"numbers\", \"values\": [1, 1, 1]}}, \"points\": 100}'\n"
-        "json.dumps = forged\nsys.modules['__main__'].send = forged\nsys.modules['__main__'].encode = forged\n"
-        "import numpy as np\nnp.allclose = lambda *a, **k: True\nnp.isclose = lambda *a, **k: True"
+        'import json, sys, os\ndef forged(*a, **k):\n    return \'{"values": {"u": {"kind": "numbers",'
+        ' "values": [1, 1, 1]}}, "points": 100}\'\njson.dumps = forged\nsys.modules[\'__main__\'].send ='
+        " forged\nsys.modules['__main__'].encode = forged\nimport numpy as np\nnp.allclose = lambda *a,"
+        " **k: True\nnp.isclose = lambda *a, **k: True"
     ),
     "writes_into_the_pipe": (
-        "import os\nfor number in range(3, 20):\n    try:\n"
-        "        os.write(number, b'{\"values\": ' + b'['*100_000 + b'\\n')\n"
-        "        os.write(number, b'{\"values\": {\"u\": {\"kind\": \"numbers\", \"values\": [1e999, \"x\", {}]}, '\n"
-        "                 b'\"lam\": [[]], \"dL_dtheta\": {\"kind\": \"list\", \"items\": [1]}}, \"finished\": true}\\n')\n"
-        "    except OSError:\n        pass\nos._exit(0)"
+        "import os\nfor number in range(3, 20):\n    try:\n        os.write(number, b'{\"values\": ' +"
+        ' b\'[\'*100_000 + b\'\\n\')\n        os.write(number, b\'{"values": {"u": {"kind": "numbers",'
+        ' "values": [1e999, "x", {}]}, \'\n                 b\'"lam": [[]], "dL_dtheta": {"kind": "list",'
+        ' "items": [1]}}, "finished": true}\\n\')\n    except OSError:\n        pass\nos._exit(0)'
     ),
     "floods_the_pipe": (
         "import os\nwhile True:\n    for number in range(3, 20):\n        try:\n"
@@ -78,12 +77,25 @@ HOSTILE = {
         "    __str__ = __repr__ = __len__ = __iter__ = __float__\n"
         "u = lam = dL_dtheta = Evil()"
     ),
-    "marks_itself": "import sys\nsys.stdout.write('\\x1b[2J</code><script>alert(1)</script>```\\n# 6 of 6 points\\n')\nraise ValueError('```\\n# 6 of 6 <b>')",
+    "marks_itself": (
+        "import sys\nsys.stdout.write('\\x1b[2J</code><script>alert(1)</script>```\\n# 6 of 6"
+        " points\\n')\nraise ValueError('```\\n# 6 of 6 <b>')"
+    ),
 }
 
 # Whose cell leaves the answers after it alone: all points are still to be had.
-HARMLESS = {"loops", "output", "kills", "daemon", "reads", "imports_the_keys", "network", "writes_outside",
-            "marks_itself", "links"}  # fmt: skip
+HARMLESS = {
+    "loops",
+    "output",
+    "kills",
+    "daemon",
+    "reads",
+    "imports_the_keys",
+    "network",
+    "writes_outside",
+    "marks_itself",
+    "links",
+}
 
 # Which ends before there is an answer, or has none but what it forges.
 HOPELESS = {"loops_deaf", "exits", "crashes", "writes_into_the_pipe", "evil_objects"}
@@ -106,8 +118,7 @@ def with_cell(notebook, source, before_answers=True):
 
     notebook = copy.deepcopy(notebook)
     places = [i for i, c in enumerate(notebook.cells) if c.metadata.get("nbgrader", {}).get("solution")]
-    notebook.cells.insert(places[0] if before_answers else len(notebook.cells),
-                          nbformat.v4.new_code_cell(source, id="mine"))  # fmt: skip
+    notebook.cells.insert(
+        places[0] if before_answers else len(notebook.cells), nbformat.v4.new_code_cell(source, id="mine")
+    )
     return notebook
-
-

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from teaching import sandbox
 from teaching.keys import Choice, Formula, Function, Prediction, flat
 from teaching.sheets import NAMES, Given, Question, assignment, seed_of
@@ -58,7 +57,11 @@ def test_every_mistake_is_named_and_none_is_right(name):
                     claim, more = {"kind": "numbers", "values": np.ravel(wrong).astype(float).tolist()}, {}
                 verdict = q.key.judge(claim, q.name, **more)
                 assert not verdict.right
-                named = [s for s in q.key.mistakes if s in verdict.message] if not isinstance(q.key, Choice) else [slip]
+                named = (
+                    [s for s in q.key.mistakes if s in verdict.message]
+                    if not isinstance(q.key, Choice)
+                    else [slip]
+                )
                 assert named, (name, q.name, slip, verdict)
 
 
@@ -66,7 +69,9 @@ def test_every_mistake_is_named_and_none_is_right(name):
 def test_sheets_differ_and_stay(name):
     about = assignment(name)
     first, second = (about.sheet(s) for s in SEEDS[:2])
-    given = [[p.source for p in s.parts if isinstance(p, Given)] for s in (first, second, about.sheet(SEEDS[0]))]
+    given = [
+        [p.source for p in s.parts if isinstance(p, Given)] for s in (first, second, about.sheet(SEEDS[0]))
+    ]
     assert given[0] != given[1]
     assert given[0] == given[2]
 
@@ -123,12 +128,20 @@ def test_the_planted_bugs_are_all_wrong_and_all_drawn():
     space = {}
     exec(before, space)
     h = 1e-5
-    moved = [(space["loss"](*split(x + h * e)) - space["loss"](*split(x - h * e))) / (2 * h)
-             for x in [np.concatenate([z, theta])] for e in np.eye(5)]  # fmt: skip
+    moved = [
+        (space["loss"](*split(x + h * e)) - space["loss"](*split(x - h * e))) / (2 * h)
+        for x in [np.concatenate([z, theta])]
+        for e in np.eye(5)
+    ]
     assert np.allclose(right, moved, rtol=1e-7)
     for bug in p.BUGS:
         assert not np.allclose(p.compiled(before, p.planted(bug))(z, theta), right, rtol=1e-4), bug
-    drawn = {q.key.right for seed in range(30) for q in assignment("planted_bug").sheet(seed).questions if q.name == "line"}
+    drawn = {
+        q.key.right
+        for seed in range(30)
+        for q in assignment("planted_bug").sheet(seed).questions
+        if q.name == "line"
+    }
     assert drawn == {b[0] for b in p.BUGS}
 
 

@@ -6,15 +6,35 @@ import json
 import nbformat
 import pytest
 from handed_in import answered, with_cell
-
 from teaching import editions, notebooks, sandbox, submissions
 from teaching.grade import grade
 from teaching.sheets import assignment, seed_of
 
 NAME = "static_solve"
 LIMITS = sandbox.Limits(seconds=15, cell_seconds=4, cpu=10)
-STUDENTS = ["ada", "bob", "carl", "dora", "emil", "finn", "gina", "hugo", "ines", "jon", "kim", "lea", "max",
-            "noa", "ole", "pia", "quin", "rosa", "sven", "tia", "uma"]  # fmt: skip
+STUDENTS = [
+    "ada",
+    "bob",
+    "carl",
+    "dora",
+    "emil",
+    "finn",
+    "gina",
+    "hugo",
+    "ines",
+    "jon",
+    "kim",
+    "lea",
+    "max",
+    "noa",
+    "ole",
+    "pia",
+    "quin",
+    "rosa",
+    "sven",
+    "tia",
+    "uma",
+]
 
 TRANSPOSED = "lam = np.linalg.solve(A0 + theta*A1, u - aim)"
 PLUS = "dL_dtheta = lam @ A1 @ u"
@@ -53,7 +73,9 @@ def graded(course):
 
     def handed_in(student, answers=None, of=None):
         sheet = about.sheet(seeds[of or student])
-        return answered(notebooks.build(about, sheet, "student", seeds[of or student], of or student), sheet, answers)
+        return answered(
+            notebooks.build(about, sheet, "student", seeds[of or student], of or student), sheet, answers
+        )
 
     def blank(student):
         return notebooks.build(about, about.sheet(seeds[student]), "student", seeds[student], student)
@@ -72,12 +94,20 @@ def graded(course):
         "jon": handed_in("jon", {"lam": "lam = np.full(3, 1e300)"}),
         "kim": handed_in("kim", {"lam": "lam = np.eye(3)"}),
         "lea": handed_in("lea", of="bob"),
-        "max": handed_in("max", {q.name: f"{q.name} = {getattr(q.key.right, 'tolist', lambda q=q: float(q.key.right))()}"
-                                 for q in bobs}),
+        "max": handed_in(
+            "max",
+            {
+                q.name: f"{q.name} = {getattr(q.key.right, 'tolist', lambda q=q: float(q.key.right))()}"
+                for q in bobs
+            },
+        ),
         "noa": tampered(handed_in("noa")),
-        "ole": handed_in("ole", {"u": "u = [float(x) for x in np.linalg.solve(A0 + theta*A1, b)]", "lam": "lam = 'three'"}),
+        "ole": handed_in(
+            "ole",
+            {"u": "u = [float(x) for x in np.linalg.solve(A0 + theta*A1, b)]", "lam": "lam = 'three'"},
+        ),
         "pia": handed_in("pia", {"u": "u = undefined"}),
-    }  # fmt: skip
+    }
     place = folder / "submitted"
     for student, notebook in work.items():
         (place / student).mkdir(parents=True)
@@ -126,7 +156,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("student", sorted(EXPECTED))
 def test_points_and_what_the_report_says(graded, student):
-    results, rows, out = graded
+    _, rows, out = graded
     points, words = EXPECTED[student]
     row = next(r for r in rows if r["student"] == student)
     assert row["points"] == ("" if points is None else str(points)), row
@@ -187,10 +217,16 @@ def test_wrong_calls_are_answered_in_a_sentence(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "student", "name"),
-    [("ada/static_solve.ipynb", "ada", "static_solve"), ("ada/static_solve/static_solve.ipynb", "ada", "static_solve"),
-     ("ada-order.ipynb", "ada", "order"), ("ada_order.ipynb", "ada", "order"), ("ada.ipynb", "ada", ""),
-     ("=cmd()/order.ipynb", "cmd", "order"), ("a b/order.ipynb", "a_b", "order")],
-)  # fmt: skip
+    [
+        ("ada/static_solve.ipynb", "ada", "static_solve"),
+        ("ada/static_solve/static_solve.ipynb", "ada", "static_solve"),
+        ("ada-order.ipynb", "ada", "order"),
+        ("ada_order.ipynb", "ada", "order"),
+        ("ada.ipynb", "ada", ""),
+        ("=cmd()/order.ipynb", "cmd", "order"),
+        ("a b/order.ipynb", "a_b", "order"),
+    ],
+)
 def test_whose_and_which_the_name_says(tmp_path, path, student, name):
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).write_text('{"cells": [], "metadata": {}}')
@@ -206,7 +242,8 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "big-order.ipynb").write_bytes(b" " * (submissions.LARGEST_FILE + 1))
     (tmp_path / "deep-order.ipynb").write_text("[" * 100_000)
     (tmp_path / "code-order.ipynb").write_text(
-        json.dumps({"cells": [{"cell_type": "code", "source": "x" * 1_500_000}], "metadata": {}}))
+        json.dumps({"cells": [{"cell_type": "code", "source": "x" * 1_500_000}], "metadata": {}})
+    )
     (tmp_path / "folder-order.ipynb").mkdir()
     problems = {s.student: s.problem for s in submissions.find(tmp_path)}
     assert set(problems) == {"pipe", "big", "deep", "code"}

@@ -2,9 +2,9 @@
 
 import re
 import tomllib
+from itertools import pairwise
 
 import pytest
-
 from teaching import guide
 from teaching.sheets import NAMES, assignment
 
@@ -54,7 +54,7 @@ def test_the_lectures_minutes_follow_each_other():
     text = guide.GUIDE.read_text(encoding="utf-8").split("## A lecture of 75 minutes")[1].split("\n## ")[0]
     spans = [tuple(map(int, s)) for s in re.findall(r"(?m)^(\d+) to (\d+), ", text)]
     assert spans[0][0] == 0 and spans[-1][1] == 75
-    assert all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(spans))
 
 
 def test_a_mark_that_is_gone_is_reported(tmp_path, monkeypatch):

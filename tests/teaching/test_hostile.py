@@ -9,7 +9,6 @@ from pathlib import Path
 import nbformat
 import pytest
 from handed_in import HARMLESS, HOPELESS, HOSTILE, answered, with_cell
-
 from teaching import notebooks, sandbox
 from teaching.grade import grade
 from teaching.sheets import EVERYONE, assignment, seed_of
@@ -68,8 +67,10 @@ def handed_in(folder, secret, port):
     right = answered(notebooks.build(assignment(NAME), sheet, "student", seed), sheet)
     for kind, source in HOSTILE.items():
         source = source.replace("SECRET", repr(str(secret))).replace("PORT", str(port))
-        nbformat.write(with_cell(right, source.replace("ROOT", repr(str(ROOT))), kind != "evil_objects"),
-                       folder / f"{kind}-{NAME}.ipynb")  # fmt: skip
+        nbformat.write(
+            with_cell(right, source.replace("ROOT", repr(str(ROOT))), kind != "evil_objects"),
+            folder / f"{kind}-{NAME}.ipynb",
+        )
 
 
 def leftovers():
@@ -94,7 +95,9 @@ def graded(request, tmp_path_factory, secret, server):
     for kind in set(HOSTILE) - tried(how):
         (folder / f"{kind}-{NAME}.ipynb").unlink()
     before = set(os.listdir("/tmp"))
-    results = grade(folder, folder.parent / f"{folder.name}-graded", limits=LIMITS, how=how, say=lambda *_: None)
+    results = grade(
+        folder, folder.parent / f"{folder.name}-graded", limits=LIMITS, how=how, say=lambda *_: None
+    )
     time.sleep(0.3)
     return {r["student"]: r for r in results}, folder.parent / f"{folder.name}-graded", before, how.mode
 
@@ -140,7 +143,7 @@ def test_the_report_says_why_it_was_ended(graded, kind):
 
 
 def test_nothing_is_stolen(graded):
-    results, *_, mode = graded
+    results, *_ = graded
     for kind in {"reads", "imports_the_keys", "network"} & set(results):
         outcome = results[kind]["outcome"]
         assert "THE ANSWERS" not in outcome.output
@@ -168,7 +171,7 @@ def test_a_report_shows_what_a_student_wrote_as_text_alone(graded):
     outside, inside = [], False
     for line in text.splitlines():
         if line.startswith("```"):
-            fence = line.rstrip("text")
+            fence = line.removesuffix("text")
             inside = not inside if not inside or line == fence else inside
             continue
         if not inside:

@@ -1,8 +1,8 @@
 """The sheets under nbgrader itself, in an environment of its own: named by the variable NBGRADER.
 
-    python3 -m venv .venv-nbgrader
-    .venv-nbgrader/bin/python -m pip install -r tests/teaching/requirements-nbgrader.txt
-    NBGRADER=.venv-nbgrader make test ARGS="tests/teaching/test_nbgrader.py"
+python3 -m venv .venv-nbgrader
+.venv-nbgrader/bin/python -m pip install -r tests/teaching/requirements-nbgrader.txt
+NBGRADER=.venv-nbgrader make test ARGS="tests/teaching/test_nbgrader.py"
 """
 
 import csv
@@ -13,7 +13,6 @@ from pathlib import Path
 import nbformat
 import pytest
 from handed_in import answered
-
 from teaching import notebooks
 from teaching.sheets import EVERYONE, assignment, seed_of
 
@@ -28,7 +27,8 @@ EXPORT = """
 import csv, sys
 from nbgrader.api import Gradebook
 with Gradebook('sqlite:///gradebook.db') as book:
-    rows = [(s.student.id, s.assignment.name, s.score, s.max_score) for a in book.assignments for s in a.submissions]
+    found = [s for a in book.assignments for s in a.submissions]
+    rows = [(s.student.id, s.assignment.name, s.score, s.max_score) for s in found]
 csv.writer(sys.stdout).writerows(rows)
 """
 
@@ -39,13 +39,23 @@ def scores(tmp_path_factory):
     course = tmp_path_factory.mktemp("course")
     (course / "nbgrader_config.py").write_text(CONFIG)
     programs = Path(HOME).absolute() / "bin"
-    environment = os.environ | {"PYTHONPATH": str(notebooks.ROOT / "src"), "OMP_NUM_THREADS": "1",
-                                "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-                                "JUPYTER_DATA_DIR": str(course / "data"), "HOME": str(course)}  # fmt: skip
+    environment = os.environ | {
+        "PYTHONPATH": str(notebooks.ROOT / "src"),
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "JUPYTER_DATA_DIR": str(course / "data"),
+        "HOME": str(course),
+    }
 
     def run(*command):
-        done = subprocess.run([programs / command[0], *command[1:]], cwd=course, env=environment,
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        done = subprocess.run(
+            [programs / command[0], *command[1:]],
+            cwd=course,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
