@@ -29,6 +29,7 @@ serve: .venv/installed  ## serve the built book; PORT=8000
 
 pyodide: .venv/installed  ## FOLDER=...: let the pages run Python: copy a Pyodide distribution into the built site
 	@$(python) book/pyodide.py "$(FOLDER)"
+
 notebooks: book  ## the same, and say where the chapters lie as notebooks: _build/notebooks
 	@echo; echo "The notebooks, as the site offers them, with the wheel that they install:"; echo
 	@ls _build/notebooks/book/*/*.ipynb | sed 's/^/    /'
