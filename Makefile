@@ -10,7 +10,7 @@ PORT ?= 8000
 bin := .venv/bin
 python := $(bin)/python
 
-.PHONY: book test serve match bench mutants pdf site-report links lint clean help again
+.PHONY: book test serve pyodide match bench mutants pdf site-report links lint clean help again notebooks editions grade guide figures
 .DEFAULT_GOAL := help
 
 book: .venv/installed  ## build the book, every cell executed, into _build/html
@@ -27,9 +27,30 @@ serve: .venv/installed  ## serve the built book; PORT=8000
 	@echo "The book is at http://localhost:$(PORT)/ (stop with Ctrl-C)"
 	@$(python) -m http.server $(PORT) --bind localhost --directory _build/html
 
+pyodide: .venv/installed  ## FOLDER=...: let the pages run Python: copy a Pyodide distribution into the built site
+	@$(python) book/pyodide.py "$(FOLDER)"
+
+notebooks: book  ## the same, and say where the chapters lie as notebooks: _build/notebooks
+	@echo; echo "The notebooks, as the site offers them, with the wheel that they install:"; echo
+	@ls _build/notebooks/book/*/*.ipynb | sed 's/^/    /'
+
 match: .venv/installed  ## LABEL=eq-name: look at a changed equation beside its check, and accept it
 	@test -n "$(LABEL)" || { echo "Say which equation: make match LABEL=eq-name" >&2; exit 1; }
 	@$(python) -m receipts.match $(LABEL)
+
+editions: .venv/installed  ## notebooks for a class into _build/editions; STUDENTS=names.txt for a sheet each
+	@$(python) -m teaching editions $(if $(STUDENTS),--students "$(STUDENTS)") $(if $(OUT),--out "$(OUT)")
+
+grade: .venv/installed  ## FOLDER=submitted [CLASS=class.json] [ASSIGNMENT=name]: points, and a report for each student
+	@test -n "$(FOLDER)" || { echo "Say which folder: make grade FOLDER=submitted" >&2; exit 1; }
+	@$(python) -m teaching grade "$(FOLDER)" $(if $(CLASS),--class "$(CLASS)") \
+		$(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)") $(if $(OUT),--out "$(OUT)")
+
+guide: .venv/installed  ## write the tables of the teaching guide again, from the chapters
+	@$(python) -m teaching guide
+
+figures: .venv/installed  ## every figure for slides, into _build/figures; minutes; CHAPTER=part/chapter for one
+	@$(python) -m teaching figures $(if $(CHAPTER),--chapter "$(CHAPTER)")
 
 bench: .venv/installed  ## measure gradient times beside other libraries; minutes, and once a large download
 	@test -f .venv-bench/installed || { \

@@ -7,6 +7,8 @@ Jupyter Book does the work. This script adds what its cache does not know:
 * a build that failed is not green the next time: its pages move to ``_build/failed``, and
   the next build reads every page again, so that each warning is given again;
 * the site carries a wheel of ``src/``, which the downloaded notebooks install;
+* the Python for the pages, once `make pyodide` has brought it, is put into the new site;
+* the notebooks lie in ``_build/notebooks``, too, with that wheel and what Binder asks for;
 * what typesets the formulas comes from npm, once. Without it the book still builds, and the
   formulas are typeset in the page.
 """
@@ -22,12 +24,15 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
+import pyodide
 from tools import npm_install
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 SITE = BUILD / "html"
 DOCTREES = BUILD / ".doctrees"
+
+NOTEBOOKS = BUILD / "notebooks"
 
 ARCHIVE = "the-checked-adjoint.zip"
 
@@ -37,6 +42,14 @@ CODE = ["src", "book/data", "book/matplotlibrc", "book/kernel.py", "requirements
 # What the pages are made with: a change reads every page again, with the outputs at hand.
 PAGES = ["_config.yml", "_toc.yml", "book/_ext", "book/_static", "book/_templates",
          "book/references.bib"]  # fmt: skip
+
+# What the notebooks import beside the wheel; the pins are those of the book.
+RUNTIME = ("autograd==", "matplotlib==", "mpmath==", "numpy==", "scipy==", "sympy==")
+NOTEBOOKS_README = """# The Checked Adjoint: the notebooks
+
+Each chapter of the book as a notebook, and the wheel that it installs. Written by `make notebooks`;
+changes belong into the chapters, not here.
+"""
 
 # Its command, without the traceback of its own that it adds to each error of the book.
 JUPYTER_BOOK = """
@@ -95,11 +108,33 @@ def make_wheel(folder):
 def make_archive(path):
     """Offer the whole site as one file, for reading without a network."""
     path.unlink(missing_ok=True)
-    files = [p for p in sorted(SITE.rglob("*")) if p.is_file() and p.suffix not in {".inv", ".zip"}]
+    files = [p for p in sorted(SITE.rglob("*")) if p.is_file() and p.suffix not in {".inv", ".zip"}
+             and "pyodide" not in p.relative_to(SITE).parts]  # from a file no page could start it
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             if file.name != ".buildinfo":
                 archive.write(file, Path("the-checked-adjoint", file.relative_to(SITE)))
+
+
+def gather_notebooks():
+    """Copy the notebooks of the site into a folder that can be a branch of the repository."""
+    remove(NOTEBOOKS)
+    for notebook in sorted(SITE.rglob("*.ipynb")):
+        target = NOTEBOOKS / notebook.relative_to(SITE)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(notebook, target)
+    wheel = next((BUILD / "wheels").glob("*.whl"))
+    shutil.copytree(wheel.parent, NOTEBOOKS / "wheels")
+    pins = (ROOT / "requirements.txt").read_text().splitlines()
+    pinned = [pin for pin in pins if pin.startswith(RUNTIME)]
+    lines = [
+        "# What the notebooks need: Binder reads this file.",
+        *pinned,
+        f"./wheels/{wheel.name}[notebook]",
+    ]
+    (NOTEBOOKS / "requirements.txt").write_text("\n".join(lines) + "\n")
+    (NOTEBOOKS / "runtime.txt").write_text("python-3.12\n")
+    (NOTEBOOKS / "README.md").write_text(NOTEBOOKS_README)
 
 
 def install_typesetter():
@@ -167,6 +202,8 @@ def main():
         return 1
     shutil.copytree(BUILD / "wheels", SITE / "_static" / "wheels", dirs_exist_ok=True)
     make_archive(SITE / ARCHIVE)
+    pyodide.install(SITE)
+    gather_notebooks()
     unfinished.unlink()
     print(f"\nThe book is built ({seconds:.0f} s). Open it:"
           f"\n\n    {(SITE / 'index.html').as_uri()}"

@@ -332,7 +332,9 @@ def slim(app, exception):
     script = join_scripts(static, app.diet_scripts)
     css = "".join(read_sheet(static, name) for name in app.diet_sheets)
     css = own_icons(Purge(pages.values(), script + search)(css))
-    css = drop_unused(css, script + "".join(re.findall(r'style="[^"]*"', unescape("".join(pages.values())))))
+    styles = re.findall(r'style="[^"]*"', unescape("".join(pages.values())))
+    later = (path.read_text(encoding="utf-8") for path in static.glob("live/*.css"))  # for pages that run
+    css = drop_unused(css, "".join([script, *styles, *later]))
     cut_icons(static, css)
     css = with_fonts(static, css)
     (static / SHEET).write_text(css, encoding="utf-8")

@@ -17,12 +17,11 @@ from urllib.parse import urljoin
 
 import nbformat
 from docutils import nodes
+from launchers import wheel_address
+from pybtex.plugin import find_plugin
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
-
-# Where `make serve` serves the site, while _config.yml names no address of it.
-LOCAL_ADDRESS = "http://localhost:8000/"
 
 INSTALL = """\
 # Installs the packages of the book, once. Skipped where they are there already.
@@ -56,6 +55,22 @@ def chapters(app):
 
 def is_chapter(app, docname):
     return "kernelspec" in app.env.metadata.get(docname, {})
+
+
+def works(app):
+    """The entries of the bibliography: the name of its link to the name of the work and its text."""
+    if "cite" not in app.env.domaindata:
+        return {}
+    markdown = find_plugin("pybtex.backends", "markdown")()
+    return {
+        citation.citation_id: citation.formatted_entry.text.render(markdown)
+        for citation in app.env.get_domain("cite").citations
+    }
+
+
+def without_bars(tex):
+    """A formula for a cell of a table, where a bar would end the cell."""
+    return tex.replace(r"\|", r"\Vert ").replace("|", r"\vert ")
 
 
 def escape(text):
@@ -105,13 +120,15 @@ class NotebookWriter:
         self.attachments = {}
         self.cells = []
         self.data_files = []
-        self.hidden = False
+        self.hidden = self.in_table = False
+        self.works, self.cited = works(app), {}
 
     # Cells
 
     def write(self, doctree):
         self.children(doctree)
         self.copy_code_before(len(self.source_cells))
+        self.list_works()
         self.end_markdown()
         self.insert_install_cell()
         for number, cell in enumerate(self.cells):
@@ -151,15 +168,24 @@ class NotebookWriter:
             cell.metadata["tags"] = tags
         if self.hidden or {"hide-input", "hide-cell", "remove-input", "remove-cell"} & set(tags):
             cell.metadata["jupyter"] = {"source_hidden": True}
+            cell.metadata["cellView"] = "form"  # the same, for Colab
         self.cells.append(cell)
+
+    def list_works(self):
+        """Say at the end what the text has cited, for the bibliography stays behind."""
+        if self.cited:
+            self.blocks.append("## References")
+            entries = sorted(self.cited.values(), key=lambda text: text.replace("*", "").lower())
+            self.blocks.append("\n".join(f"- {entry}" for entry in entries))
 
     def insert_install_cell(self):
         """Put the title, a line on where this comes from, and the install cell first."""
         site = self.app.config.html_baseurl
         wheels = sorted(Path(self.app.outdir).parent.glob("wheels/*.whl"))
         wheel = wheels[-1].name if wheels else "checked_adjoint-py3-none-any.whl"
-        address = urljoin(site or LOCAL_ADDRESS, f"_static/wheels/{wheel}")
-        install = INSTALL.format(wheel=address, remark="" if site else REMARK)
+        repository = self.app.config.html_theme_options.get("repository_url", "")
+        address, public = wheel_address(site, repository, wheel)
+        install = INSTALL.format(wheel=address, remark="" if public else REMARK)
         first = self.cells[0] if self.cells else nbformat.v4.new_markdown_cell("")
         title, _, rest = first.source.partition("\n\n")
         book = f"*{self.app.config.html_title}*"
@@ -262,7 +288,9 @@ class NotebookWriter:
     def block_table(self, node):
         for title in node.findall(nodes.title):
             self.blocks.append(f"**{self.sentence(title)}**")
+        self.in_table = True
         rows = [[self.entry(entry) for entry in row] for row in node.findall(nodes.row)]
+        self.in_table = False
         if rows:
             rows.insert(1, ["---"] * len(rows[0]))
             self.blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
@@ -396,7 +424,8 @@ class NotebookWriter:
         return f"{fence}{text}{fence}"
 
     def inline_math(self, node):
-        return f"${node.astext().strip()}$"
+        tex = node.astext().strip()
+        return f"${without_bars(tex) if self.in_table else tex}$"
 
     def inline_math_block(self, node):
         tex = node.astext().strip()
@@ -411,6 +440,9 @@ class NotebookWriter:
     def inline_reference(self, node):
         text = self.sentence(node)
         address = node.get("refuri", "")
+        work = node.get("refid", "") or address.partition("#")[2]
+        if work in self.works:
+            self.cited[work] = self.works[work]
         if "://" in address or address.startswith("mailto:"):
             return f"[{text}]({address})"
         site = self.app.config.html_baseurl

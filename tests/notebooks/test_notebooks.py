@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from packaging.requirements import Requirement
 
 # Beyond the wheel and what it asks for, the clean environment has a kernel and pip.
@@ -50,7 +51,7 @@ def test_the_first_code_cell_installs_the_wheel(site, notebook):
     nb = read(site, notebook)
     first = next(cell for cell in nb.cells if cell.cell_type == "code")
     address = re.search(r'WHEEL = "(.*?)"', first.source)[1]
-    assert (site / "_static" / address.partition("_static/")[2]).is_file()
+    assert (site / "_static" / "wheels" / address.rpartition("/wheels/")[2]).is_file()
     assert "%pip install" in first.source
 
 
@@ -77,6 +78,54 @@ def test_equations_carry_their_numbers(site, notebook, root):
     labels = re.findall(r"(?m)^\s*\$\$\s*\((eq-[^)]*)\)|^:label:\s*(eq-\S+)", source)
     text = "".join(cell.source for cell in read(site, notebook).cells)
     assert len(re.findall(r"\\tag\{[\d.]+\}", text)) == len(labels)
+
+
+def test_numbers_are_those_of_the_site(site, notebook):
+    page = BeautifulSoup((site / notebook).with_suffix(".html").read_text(encoding="utf-8"), "html.parser")
+    text = "\n".join(c.source for c in read(site, notebook).cells if c.cell_type == "markdown")
+    numbers = [e.get_text(strip=True).strip("()¶#") for e in page.select("article .eqno")]
+    assert re.findall(r"\\tag\{([\d.]+)\}", text) == numbers
+    exercises = [e.text for e in page.select("article .admonition-title .caption-number")]
+    exercises = [n for n in map(str.split, exercises) if n and n[0] == "Exercise"]
+    assert re.findall(r"(?m)^#+ Exercise ([\d.]+)", text) == [n[1] for n in exercises]
+
+
+def test_what_the_text_cites_is_listed(site, notebook, root):
+    source = (root / notebook).with_suffix(".md").read_text()
+    keys = {k for keys in re.findall(r"\{cite(?::\w)?\}`([^`]+)`", source) for k in keys.split(",")}
+    last = next(c for c in reversed(read(site, notebook).cells) if c.cell_type == "markdown").source
+    _, _, listed = last.partition("## References\n\n")
+    assert len(re.findall(r"(?m)^- \S", listed)) == len(keys)
+
+
+def test_a_table_has_as_many_cells_in_each_row(site, notebook):
+    """A bar inside a formula would end the cell, and one that is escaped would be a double bar."""
+    for table in re.findall(r"(?m)(?:^\|.*\|$\n?)+", prose(read(site, notebook))):
+        rows = [re.findall(r"(?<!\\)\|", line) for line in table.strip().split("\n")]
+        assert len({len(row) for row in rows}) == 1, table
+        assert not re.findall(r"\$[^$|]*\\\|[^$|]*\$", table)
+
+
+def test_the_button_gives_what_make_notebooks_writes(site, notebook):
+    folder = site.parent / "notebooks"
+    page = BeautifulSoup((site / notebook).with_suffix(".html").read_text(encoding="utf-8"), "html.parser")
+    button = page.select_one("a.btn-download-notebook-button")
+    given = (site / notebook).parent / button["href"]
+    assert given.read_bytes() == (folder / notebook).read_bytes()
+
+
+def test_the_folder_has_what_binder_installs(site, root):
+    folder = site.parent / "notebooks"
+    wanted = [path.relative_to(site) for path in site.rglob("*.ipynb")]
+    assert sorted(p.relative_to(folder) for p in folder.rglob("*.ipynb")) == sorted(wanted)
+    *pins, wheel = (folder / "requirements.txt").read_text().split("\n")[1:-1]
+    path = folder / wheel.removesuffix("[notebook]")
+    assert path.read_bytes() == (site / "_static" / "wheels" / path.name).read_bytes()
+    assert set(pins) <= set((root / "requirements.txt").read_text().split("\n"))
+    asked = needed(["checked-adjoint[notebook]"])
+    assert {"numpy", "scipy", "autograd", "sympy", "matplotlib"} <= {pin.partition("==")[0] for pin in pins}
+    assert {pin.partition("==")[0] for pin in pins} <= set(asked)
+    assert (folder / "runtime.txt").read_text() == "python-3.12\n"
 
 
 def test_dollars_are_paired(site, notebook):

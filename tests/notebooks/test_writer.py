@@ -188,6 +188,8 @@ def test_code_cells_in_their_order(written):
 def test_cells_that_are_folded(written):
     folded = [c.source for c in code(written) if c.metadata.get("jupyter", {}).get("source_hidden")]
     assert folded == ['rows = open("table.csv").read()', "kept = 1", "print(1)"]
+    for_colab = [c.source for c in code(written) if c.metadata.get("cellView") == "form"]
+    assert for_colab == folded
 
 
 def test_the_title_comes_first(written):
@@ -205,7 +207,7 @@ def test_the_title_comes_first(written):
         "<details><summary>A hint</summary>\n\nHidden.\n\n</details>",
         "1. first\n2. second\n\n   - inner",
         "- **Word**\n\n  its meaning",
-        "| a | b |\n| --- | --- |\n| 1 | ",
+        "| a | b |\n| --- | --- |\n| 1 | $x \\vert  y$ |",
         "![A dot](attachment:dot.svg)",
         "**One**\n\nleft\n\n**Two**\n\nright",
         "> **Theorem 1.1 (Named)**\n>\n> True.",

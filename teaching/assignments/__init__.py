@@ -1,0 +1,1 @@
+"""One module an assignment: ``ABOUT``, and ``draw(rng)``, the parts of one student's sheet."""

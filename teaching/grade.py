@@ -1,0 +1,210 @@
+"""Grade a folder of submitted notebooks: a table of points, and a report for each student."""
+
+import difflib
+import json
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from teaching import notebooks, report, sandbox, submissions
+from teaching.sheets import EVERYONE, NAMES, Given, assignment, seed_of
+
+
+def load_class(path):
+    """The secret and the students of a class; without one, everybody has the same sheet."""
+    if path is None:
+        return {"secret": EVERYONE, "students": None, "assignments": None}
+    found = json.loads(Path(path).read_text())
+    if not isinstance(found.get("secret"), str) or not isinstance(found.get("students"), list):
+        raise ValueError(
+            f"{path} is no file of a class: it needs `secret` and `students` (see `make editions`)"
+        )
+    return found
+
+
+def seeds(course, name):
+    """Each student's seed for an assignment."""
+    return {s: seed_of(course["secret"], name, s) for s in course["students"] or []}
+
+
+def seed_for(course, name, student):
+    if course["students"] is None:
+        return seed_of(EVERYONE, name, EVERYONE)
+    return seeds(course, name)[student]
+
+
+def remarks_on(submission, seed, known):
+    """What the notebook itself shows, compared with the one that was handed out."""
+    sheet = assignment(submission.assignment).sheet(seed)
+    found = []
+    if submission.sheet and submission.sheet != notebooks.label_of(seed):
+        whose = known.get(submission.sheet)
+        found.append(
+            "This notebook was made from the sheet of somebody else. Your own sheet has other data."
+            if whose
+            else "This notebook was made from another sheet than yours; yours has other data."
+        )
+    for number, part in enumerate(sheet.parts):
+        if isinstance(part, Given) and submission.sheet == notebooks.label_of(seed):
+            now = submission.ids.get(f"given-{number}")
+            if now is None:
+                found.append("A cell with given data or code is gone.")
+            elif now.strip() != part.source.strip():
+                found.append(
+                    "A cell with given data or code was changed. Answers are judged on what was given."
+                )
+    names = set(
+        re.findall(r"(?m)^(\w{1,60})\s*=(?!=)|^def (\w{1,60})", "\n".join(submission.cells)[:200_000])
+    )
+    written = {a or b for a, b in names}
+    for question in sheet.questions:
+        if question.name not in written:
+            near = difflib.get_close_matches(
+                question.name, sorted(written - {q.name for q in sheet.questions}), 1, 0.7
+            )
+            hint = f" There is a {report.shown(near[0])}: was that meant?" if near else ""
+            found.append(f"No cell defines `{question.name}`.{hint}")
+    return list(dict.fromkeys(found))
+
+
+def marker(what, works):
+    """Let the marker, a process of its own, say what to ask for, or mark what came back."""
+    run = subprocess.run(
+        [sys.executable, "-m", "teaching.mark", what],
+        input=json.dumps(works),
+        text=True,
+        capture_output=True,
+        cwd=notebooks.ROOT,
+        check=False,
+        env=os.environ
+        | {
+            "PYTHONPATH": f"{notebooks.ROOT}{os.pathsep}{notebooks.ROOT / 'src'}",
+            "OMP_NUM_THREADS": "1",
+        },
+    )
+    if run.returncode:
+        raise RuntimeError(f"the marker failed: {run.stderr[-2000:]}")
+    return json.loads(run.stdout)
+
+
+def grade(folder, out, course=None, only=None, limits=None, how=None, say=print, workers=None):
+    """Grade a folder and write ``points.csv`` and ``reports/`` into another. Returns the results.
+
+    Parameters
+    ----------
+    folder, out : path
+        Where the submissions lie (see `submissions.find`), and where the table and reports go.
+    course : path or None
+        The file of the class, which ``make editions STUDENTS=...`` made.
+    only : str or None
+        Grade this assignment alone, whatever the files are called.
+    """
+    if not Path(folder).is_dir():
+        raise ValueError(f"there is no folder {folder}")
+    if only is not None and only not in NAMES:
+        raise ValueError(f"there is no assignment {only!r}; there are {', '.join(NAMES)}")
+    found = submissions.find(folder, only)
+    if not found:
+        raise ValueError(f"there is no notebook (.ipynb) below {folder}")
+    course, how = load_class(course), how or sandbox.protection()
+    say(f"{len(found)} notebooks. {how.words}")
+    results = [prepare(s, course, found[:i]) for i, s in enumerate(found)]
+    ready = [r for r in results if not r["problem"]]
+    with ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 4)) as pool:
+        asked = marker("ask", [{"assignment": r["assignment"], "seed": r["seed"]} for r in ready])
+        outcomes = pool.map(
+            lambda r, a: sandbox.run(r["submission"].cells, a["names"], a["calls"], limits, how),
+            ready,
+            asked,
+        )
+        for result, outcome in zip(ready, outcomes, strict=True):
+            result["outcome"] = outcome
+            say(
+                f"  {result['student']}, {result['assignment']}: ran {outcome.seconds:.1f} s"
+                + (f"; {outcome.ended}" if outcome.ended else "")
+            )
+    works = [
+        {
+            "assignment": r["assignment"],
+            "seed": r["seed"],
+            "others": seeds(course, r["assignment"]),
+            "values": r["outcome"].values,
+            "calls": r["outcome"].calls,
+        }
+        for r in ready
+    ]
+    for result, marks in zip(ready, marker("mark", works), strict=True):
+        result["marks"] = marks
+        known = {notebooks.label_of(s): who for who, s in seeds(course, result["assignment"]).items()}
+        result["remarks"] = remarks_on(result["submission"], result["seed"], known)
+    results += absent(results, course, only)
+    for result in results:
+        result["words"] = how.words
+    write(Path(out), results)
+    return results
+
+
+def prepare(submission, course, earlier):
+    """What is known before it runs, and why it may not be run."""
+    problem, seed, student = submission.problem, None, submission.student
+    if not problem:
+        if any(
+            (s.student, s.assignment) == (student, submission.assignment) and not s.problem for s in earlier
+        ):
+            problem = (
+                "There is another file of the same student for the same assignment; the first one was marked."
+            )
+        else:
+            try:
+                seed = seed_for(course, submission.assignment, student)
+            except KeyError:
+                problem = "The name of the file or folder is not on the list of the class."
+    return {
+        "student": student,
+        "assignment": submission.assignment,
+        "submission": submission,
+        "seed": seed,
+        "problem": problem,
+        "marks": [],
+        "outcome": None,
+        "remarks": [],
+    }
+
+
+def absent(results, course, only):
+    """A line for each student of the class who handed in nothing."""
+    graded = {r["assignment"] for r in results if r["assignment"]}
+    there = {(r["student"], r["assignment"]) for r in results}
+    return [
+        {
+            "student": s,
+            "assignment": a,
+            "submission": None,
+            "seed": None,
+            "marks": [],
+            "outcome": None,
+            "remarks": [],
+            "problem": "Nothing was handed in.",
+        }
+        for s in course["students"] or []
+        for a in sorted(graded)
+        if (s, a) not in there
+    ]
+
+
+def write(out, results):
+    folder = out / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = set()
+    for result in results:
+        if result["submission"] is None:
+            continue
+        name = f"{result['student']}-{result['assignment'] or 'unknown'}"
+        while name in taken:
+            name += "-again"
+        taken.add(name)
+        (folder / f"{name}.md").write_text(report.write(result), encoding="utf-8")
+    report.table(out / "points.csv", results)

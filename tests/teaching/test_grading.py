@@ -1,0 +1,250 @@
+"""A class hands in: what comes out, for right, wrong, blank, broken and borrowed answers."""
+
+import csv
+import json
+
+import nbformat
+import pytest
+from handed_in import answered, with_cell
+from teaching import editions, notebooks, sandbox, submissions
+from teaching.grade import grade
+from teaching.sheets import assignment, seed_of
+
+NAME = "static_solve"
+LIMITS = sandbox.Limits(seconds=15, cell_seconds=4, cpu=10)
+STUDENTS = [
+    "ada",
+    "bob",
+    "carl",
+    "dora",
+    "emil",
+    "finn",
+    "gina",
+    "hugo",
+    "ines",
+    "jon",
+    "kim",
+    "lea",
+    "max",
+    "noa",
+    "ole",
+    "pia",
+    "quin",
+    "rosa",
+    "sven",
+    "tia",
+    "uma",
+]
+
+TRANSPOSED = "lam = np.linalg.solve(A0 + theta*A1, u - aim)"
+PLUS = "dL_dtheta = lam @ A1 @ u"
+
+
+def renamed(notebook):
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("lam =", "lamb =").replace("lam @", "lamb @")
+    return notebook
+
+
+def without_answers(notebook):
+    notebook.cells = [c for c in notebook.cells if not c.metadata.get("nbgrader", {}).get("solution")]
+    return notebook
+
+
+def tampered(notebook):
+    for cell in notebook.cells:
+        if cell.metadata.get("nbgrader", {}).get("grade_id", "").startswith("given-"):
+            cell.source = cell.source.replace("theta = 0.", "theta = 5.")
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("class")
+    (folder / "names.txt").write_text("\n".join(STUDENTS) + "\n\n")
+    return folder, editions.class_of(folder, folder / "names.txt")
+
+
+@pytest.fixture(scope="module")
+def graded(course):
+    """Twenty-one students, some of whom hand in something odd."""
+    folder, secret = course
+    about, seeds = assignment(NAME), {s: seed_of(secret["secret"], NAME, s) for s in STUDENTS}
+
+    def handed_in(student, answers=None, of=None):
+        sheet = about.sheet(seeds[of or student])
+        return answered(
+            notebooks.build(about, sheet, "student", seeds[of or student], of or student), sheet, answers
+        )
+
+    def blank(student):
+        return notebooks.build(about, about.sheet(seeds[student]), "student", seeds[student], student)
+
+    bobs = about.sheet(seeds["bob"]).questions
+    work = {
+        "ada": handed_in("ada"),
+        "bob": handed_in("bob", {"lam": TRANSPOSED}),
+        "carl": handed_in("carl", {"dL_dtheta": PLUS}),
+        "dora": blank("dora"),
+        "emil": handed_in("emil", {"lam": "lam = (1, 2"}),
+        "finn": with_cell(handed_in("finn"), "while True: pass", before_answers=False),
+        "gina": renamed(handed_in("gina")),
+        "hugo": without_answers(handed_in("hugo")),
+        "ines": handed_in("ines", {"lam": "lam = np.array([np.nan, 1, 2])"}),
+        "jon": handed_in("jon", {"lam": "lam = np.full(3, 1e300)"}),
+        "kim": handed_in("kim", {"lam": "lam = np.eye(3)"}),
+        "lea": handed_in("lea", of="bob"),
+        "max": handed_in(
+            "max",
+            {
+                q.name: f"{q.name} = {getattr(q.key.right, 'tolist', lambda q=q: float(q.key.right))()}"
+                for q in bobs
+            },
+        ),
+        "noa": tampered(handed_in("noa")),
+        "ole": handed_in(
+            "ole",
+            {"u": "u = [float(x) for x in np.linalg.solve(A0 + theta*A1, b)]", "lam": "lam = 'three'"},
+        ),
+        "pia": handed_in("pia", {"u": "u = undefined"}),
+    }
+    place = folder / "submitted"
+    for student, notebook in work.items():
+        (place / student).mkdir(parents=True)
+        nbformat.write(notebook, place / student / f"{NAME}.ipynb")
+    (place / "quin").mkdir()
+    (place / "quin" / f"{NAME}.ipynb").write_text("{not json")
+    (place / "rosa").mkdir()
+    (place / "rosa" / f"{NAME}.ipynb").symlink_to(folder / "class.json")
+    (place / "sven").mkdir()
+    (place / "sven" / f"{NAME}.ipynb").write_text(json.dumps({"cells": {"a": 1}, "metadata": []}))
+    (place / "zoe").mkdir()
+    nbformat.write(work["ada"], place / "zoe" / f"{NAME}.ipynb")
+    (place / "tia" / "late").mkdir(parents=True)
+    nbformat.write(handed_in("tia"), place / "tia" / f"{NAME}.ipynb")
+    nbformat.write(blank("tia"), place / "tia" / "late" / f"{NAME}.ipynb")
+    out = folder / "graded"
+    results = grade(place, out, folder / "class.json", limits=LIMITS, say=lambda *_: None)
+    with open(out / "points.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {r["student"]: r for r in reversed(results)}, rows, out
+
+
+EXPECTED = {
+    "ada": (6, "Everything is right."),
+    "bob": (1, "this solves with A"),
+    "carl": (4, "it is minus lambda times c_theta"),
+    "dora": (0, "Nothing is answered yet"),
+    "emil": (1, "SyntaxError"),
+    "finn": (6, "was stopped"),
+    "gina": (3, "There is a `lamb`: was that meant?"),
+    "hugo": (0, "None of the answers arrived."),
+    "ines": (1, "not finite"),
+    "jon": (1, "Not right"),
+    "kim": (1, "3 numbers are needed; `lam` has 9"),
+    "lea": (0, "the sheet of somebody else"),
+    "max": (0, "another sheet than yours"),
+    "noa": (0, "given data or code was changed"),
+    "ole": (1, "Numbers are needed here; `lam` is text"),
+    "pia": (0, "NameError: name 'undefined' is not defined"),
+    "quin": (None, "not a notebook"),
+    "rosa": (None, "The file is a link"),
+    "sven": (None, "not a notebook"),
+    "tia": (6, "Everything is right."),
+}
+
+
+@pytest.mark.parametrize("student", sorted(EXPECTED))
+def test_points_and_what_the_report_says(graded, student):
+    _, rows, out = graded
+    points, words = EXPECTED[student]
+    row = next(r for r in rows if r["student"] == student)
+    assert row["points"] == ("" if points is None else str(points)), row
+    assert words in (out / "reports" / f"{student}-{NAME}.md").read_text()
+
+
+def test_the_table_has_a_line_for_everyone(graded):
+    _, rows, _ = graded
+    assert {r["student"] for r in rows} == {*STUDENTS, "zoe"}
+    remarks = {r["student"]: r["remarks"] for r in rows}
+    assert "Nothing was handed in" in remarks["uma"]
+    assert "not on the list" in remarks["zoe"]
+    assert "answers of the sheet of bob" in remarks["max"]
+    assert sum(r["student"] == "tia" for r in rows) == 2
+    assert any("another file of the same student" in r["remarks"] for r in rows)
+
+
+def test_a_report_names_nobody_else(graded):
+    _, _, out = graded
+    for path in (out / "reports").glob("*.md"):
+        student = path.stem.split("-")[0]
+        for other in set(STUDENTS) - {student}:
+            assert f" {other}" not in path.read_text().replace("\n", " "), (path, other)
+
+
+def test_a_report_gives_no_right_answer_away(graded):
+    results, _, out = graded
+    for student, result in results.items():
+        if result["seed"] is None or student == "finn":
+            continue
+        text = (out / "reports" / f"{student}-{NAME}.md").read_text()
+        for q in assignment(NAME).sheet(result["seed"]).questions:
+            import numpy as np
+
+            for number in np.ravel(q.key.right):
+                assert f"{number:.4f}" not in text and f"{number:.4g}" not in text
+
+
+def test_the_class_is_kept_and_private(course):
+    folder, secret = course
+    again = editions.class_of(folder, folder / "names.txt")
+    assert again["secret"] == secret["secret"]
+    assert (folder / "class.json").stat().st_mode & 0o077 == 0
+
+
+def test_wrong_calls_are_answered_in_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match="there is no folder"):
+        grade(tmp_path / "nowhere", tmp_path)
+    with pytest.raises(ValueError, match="there is no notebook"):
+        grade(tmp_path, tmp_path)
+    with pytest.raises(ValueError, match="there is no assignment 'x'; there are"):
+        grade(tmp_path, tmp_path, only="x")
+    (tmp_path / "class.json").write_text("{}")
+    (tmp_path / f"ada-{NAME}.ipynb").write_text("{}")
+    with pytest.raises(ValueError, match="no file of a class"):
+        grade(tmp_path, tmp_path, tmp_path / "class.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "student", "name"),
+    [
+        ("ada/static_solve.ipynb", "ada", "static_solve"),
+        ("ada/static_solve/static_solve.ipynb", "ada", "static_solve"),
+        ("ada-order.ipynb", "ada", "order"),
+        ("ada_order.ipynb", "ada", "order"),
+        ("ada.ipynb", "ada", ""),
+        ("=cmd()/order.ipynb", "cmd", "order"),
+        ("a b/order.ipynb", "a_b", "order"),
+    ],
+)
+def test_whose_and_which_the_name_says(tmp_path, path, student, name):
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).write_text('{"cells": [], "metadata": {}}')
+    found = submissions.find(tmp_path)
+    assert [(s.student, s.assignment) for s in found] == [(student, name)]
+    assert bool(found[0].problem) == (not name)
+
+
+def test_files_that_are_none(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe-order.ipynb")
+    (tmp_path / "big-order.ipynb").write_bytes(b" " * (submissions.LARGEST_FILE + 1))
+    (tmp_path / "deep-order.ipynb").write_text("[" * 100_000)
+    (tmp_path / "code-order.ipynb").write_text(
+        json.dumps({"cells": [{"cell_type": "code", "source": "x" * 1_500_000}], "metadata": {}})
+    )
+    (tmp_path / "folder-order.ipynb").mkdir()
+    problems = {s.student: s.problem for s in submissions.find(tmp_path)}
+    assert set(problems) == {"pipe", "big", "deep", "code"}
+    assert all(problems.values())

@@ -1,0 +1,195 @@
+"""Submissions that hang, crash, flood, steal or cheat: each gets its report, and harms nothing."""
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from handed_in import HARMLESS, HOPELESS, HOSTILE, answered, with_cell
+from teaching import notebooks, sandbox
+from teaching.grade import grade
+from teaching.sheets import EVERYONE, assignment, seed_of
+
+ROOT = notebooks.ROOT
+NAME = "static_solve"
+LIMITS = sandbox.Limits(seconds=6, cell_seconds=1.5, cpu=6, memory=1 << 30, disk=32 << 20)
+
+# What only a wall keeps out: without one, a submission may do what the user may.
+WALLS = {"kills", "reads", "imports_the_keys", "network", "writes_outside", "daemon"}
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="submissions run on Linux and macOS alone")
+
+
+def ways():
+    """Ways of shutting in that work here: the strongest, and each weaker one."""
+    for mode in ("namespaces", "rules", "limits"):
+        try:
+            yield sandbox.protection(mode)
+        except RuntimeError:
+            continue
+
+
+def tried(how):
+    """Everything under the strongest protection; under a weaker one its walls, or its limits.
+
+    With HOSTILE=all in the environment: everything that a protection is for, under each.
+    """
+    everything = how == sandbox.protection() or os.environ.get("HOSTILE") == "all"
+    if how.mode == "limits":
+        return set(HOSTILE) - WALLS if everything else {"loops_deaf", "disk", "crashes"}
+    return set(HOSTILE) if everything else WALLS | {"disk"}
+
+
+@pytest.fixture(scope="module")
+def secret(tmp_path_factory):
+    path = tmp_path_factory.mktemp("teacher") / "secret.txt"
+    path.write_text("THE ANSWERS")
+    path.parent.chmod(0o755)
+    path.chmod(0o644)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Something on this machine that would answer."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=lambda: [listener.accept() for _ in range(9)], daemon=True).start()
+    yield listener.getsockname()[1]
+
+
+def handed_in(folder, secret, port):
+    """One submission of each kind; the rest of each is right."""
+    seed = seed_of(EVERYONE, NAME, EVERYONE)
+    sheet = assignment(NAME).sheet(seed)
+    right = answered(notebooks.build(assignment(NAME), sheet, "student", seed), sheet)
+    for kind, source in HOSTILE.items():
+        source = source.replace("SECRET", repr(str(secret))).replace("PORT", str(port))
+        nbformat.write(
+            with_cell(right, source.replace("ROOT", repr(str(ROOT))), kind != "evil_objects"),
+            folder / f"{kind}-{NAME}.ipynb",
+        )
+
+
+def leftovers():
+    """Processes of submissions that are still there."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes()
+        except OSError:
+            continue
+        if b"/course/runner.py" in words or b"def main():\n    out = os.fdopen" in words:
+            found.append(path.parent.name)
+    return found
+
+
+@pytest.fixture(scope="module", params=list(ways()), ids=lambda how: how.mode)
+def graded(request, tmp_path_factory, secret, server):
+    """All of them, graded under the strongest protection; some under each weaker one."""
+    how = request.param
+    folder = tmp_path_factory.mktemp("submitted")
+    handed_in(folder, secret, server)
+    for kind in set(HOSTILE) - tried(how):
+        (folder / f"{kind}-{NAME}.ipynb").unlink()
+    before = set(os.listdir("/tmp"))
+    results = grade(
+        folder, folder.parent / f"{folder.name}-graded", limits=LIMITS, how=how, say=lambda *_: None
+    )
+    time.sleep(0.3)
+    return {r["student"]: r for r in results}, folder.parent / f"{folder.name}-graded", before, how.mode
+
+
+def test_each_gets_a_report_and_a_line(graded):
+    results, out, _, _ = graded
+    lines = (out / "points.csv").read_text().splitlines()
+    assert len(lines) == len(results) + 1
+    for kind, result in results.items():
+        assert (out / "reports" / f"{kind}-{NAME}.md").is_file()
+        assert len(result["marks"]) == 3
+
+
+@pytest.mark.parametrize("kind", sorted(HOSTILE))
+def test_none_gets_points_for_it(graded, kind):
+    """Full points where the right answers behind it still ran, and none where they did not."""
+    results, *_ = graded
+    if kind not in results:
+        return  # see the fixture
+    points = sum(m["points"] for m in results[kind]["marks"])
+    if kind in HARMLESS:
+        assert points == 6, results[kind]["outcome"]
+    elif kind in HOPELESS:
+        assert points == 0, results[kind]["marks"]
+    else:
+        assert points in (0, 6)  # as far as what it did to itself lets it answer
+
+
+@pytest.mark.parametrize("kind", sorted(HOSTILE))
+def test_each_ends_in_time(graded, kind):
+    results, *_ = graded
+    if kind in results:
+        assert results[kind]["outcome"].seconds < LIMITS.seconds + 5
+
+
+@pytest.mark.parametrize("kind", ["loops_deaf", "crashes"])
+def test_the_report_says_why_it_was_ended(graded, kind):
+    results, out, *_ = graded
+    if kind not in results:
+        return
+    assert results[kind]["outcome"].ended
+    assert "cut short" in (out / "reports" / f"{kind}-{NAME}.md").read_text()
+
+
+def test_nothing_is_stolen(graded):
+    results, *_ = graded
+    for kind in {"reads", "imports_the_keys", "network"} & set(results):
+        outcome = results[kind]["outcome"]
+        assert "THE ANSWERS" not in outcome.output
+        assert not any(n in outcome.output for n in ("static_solve.py", "planted_bug.py", "class.json"))
+        assert "root:" not in outcome.output
+        assert kind == "reads" or "LOOT" not in outcome.output
+
+
+def test_nothing_is_left_behind(graded, secret):
+    _, _, before, _ = graded
+    assert leftovers() == []
+    left = {name for name in set(os.listdir("/tmp")) - before if name.startswith("submission-")}
+    assert left == set()
+    assert not Path("/tmp/evil").exists()
+    for folder in [ROOT, Path("/usr/lib"), Path("/"), secret.parent, Path(os.__file__).parent]:
+        assert not (folder / "written_by_a_student").exists()
+
+
+def test_a_report_shows_what_a_student_wrote_as_text_alone(graded):
+    results, out, *_ = graded
+    if "marks_itself" not in results:
+        return
+    text = (out / "reports" / f"marks_itself-{NAME}.md").read_text()
+    assert "\x1b" not in text
+    outside, inside = [], False
+    for line in text.splitlines():
+        if line.startswith("```"):
+            fence = line.removesuffix("text")
+            inside = not inside if not inside or line == fence else inside
+            continue
+        if not inside:
+            outside.append(line)
+    prose = "\n".join(outside)
+    assert "<script>" not in prose
+    assert "\n# 6 of 6" not in prose
+
+
+def test_what_is_kept_of_output_is_bounded(graded):
+    results, *_ = graded
+    if "output" not in results:
+        return
+    assert len(results["output"]["outcome"].output) <= LIMITS.output
+    assert results["output"]["outcome"].output_cut
+
+
+def test_the_walls_are_tried_out_and_named():
+    how = sandbox.protection()
+    assert how.words.startswith("It ran ")
+    assert how in list(ways())
