@@ -9,6 +9,7 @@ import subprocess
 import sys
 import venv
 from concurrent.futures import ThreadPoolExecutor
+from html import unescape
 from pathlib import Path
 
 import nbformat
@@ -96,6 +97,12 @@ def test_what_the_text_cites_is_listed(site, notebook, root):
     last = next(c for c in reversed(read(site, notebook).cells) if c.cell_type == "markdown").source
     _, _, listed = last.partition("## References\n\n")
     assert len(re.findall(r"(?m)^- \S", listed)) == len(keys)
+    page = BeautifulSoup((site / "book/appendix/bibliography.html").read_text("utf-8"), "html.parser")
+    entries = [" ".join(e.get_text().split()) for e in page.select("div.citation > p")]
+    listed = listed.replace("[https://github.com/", "[")  # as the theme writes it
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", line[2:]) for line in listed.splitlines()]
+    places = [entries.index(unescape(re.sub(r"[*\\]", "", line))) for line in plain]
+    assert places == sorted(places)
 
 
 def test_a_table_has_as_many_cells_in_each_row(site, notebook):
