@@ -71,7 +71,7 @@ def wheel_address(site, repository, wheel):
 
 
 def offer(app, pagename, templatename, context, doctree):
-    """Hand a chapter's places to the template launchers.html."""
+    """Hand a chapter's places to the template header-buttons.html."""
     if "kernelspec" not in app.env.metadata.get(pagename, {}):
         return
     repository = app.config.html_theme_options.get("repository_url", "")

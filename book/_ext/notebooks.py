@@ -58,14 +58,15 @@ def is_chapter(app, docname):
 
 
 def works(app):
-    """The entries of the bibliography: the name of its link to the name of the work and its text."""
+    """The entries of the bibliography in their order: the name of its link, and the text of the work."""
     if "cite" not in app.env.domaindata:
         return {}
     markdown = find_plugin("pybtex.backends", "markdown")()
-    return {
-        citation.citation_id: citation.formatted_entry.text.render(markdown)
-        for citation in app.env.get_domain("cite").citations
-    }
+    found = {}
+    for citation in app.env.get_domain("cite").citations:
+        text = citation.formatted_entry.text.render(markdown).replace("\n", " ")
+        found[citation.citation_id] = re.sub(r"\\([-.()+!#])", r"\1", text)  # what needs no escape
+    return found
 
 
 def without_bars(tex):
@@ -121,7 +122,7 @@ class NotebookWriter:
         self.cells = []
         self.data_files = []
         self.hidden = self.in_table = False
-        self.works, self.cited = works(app), {}
+        self.works, self.cited = works(app), set()
 
     # Cells
 
@@ -175,8 +176,8 @@ class NotebookWriter:
         """Say at the end what the text has cited, for the bibliography stays behind."""
         if self.cited:
             self.blocks.append("## References")
-            entries = sorted(self.cited.values(), key=lambda text: text.replace("*", "").lower())
-            self.blocks.append("\n".join(f"- {entry}" for entry in entries))
+            entries = [f"- {text}" for work, text in self.works.items() if work in self.cited]
+            self.blocks.append("\n".join(entries))
 
     def insert_install_cell(self):
         """Put the title, a line on where this comes from, and the install cell first."""
@@ -442,7 +443,7 @@ class NotebookWriter:
         address = node.get("refuri", "")
         work = node.get("refid", "") or address.partition("#")[2]
         if work in self.works:
-            self.cited[work] = self.works[work]
+            self.cited.add(work)
         if "://" in address or address.startswith("mailto:"):
             return f"[{text}]({address})"
         site = self.app.config.html_baseurl

@@ -81,8 +81,9 @@ def test_an_index_is_set_below():
 
 def test_a_gap_interrupts_a_line():
     figure, panel = example()
-    panel.line((X, [1, np.nan, 3]))
-    assert parse(figure).select("path")[-2]["d"].count("M") == 2
+    panel.line(([0, 1, 1.2, 1.5, 2], [1, 2, np.nan, 3, 4]))
+    pens = [re.sub("[^ML]", "", path["d"]) for path in parse(figure).select("svg svg path")]
+    assert pens[-1] == "MLML"
 
 
 def test_an_area_is_closed_at_zero():
@@ -98,6 +99,10 @@ def test_a_window_moves_over_what_stays():
     window = next(e for e in moving(parse(figure)) if e.name == "svg")
     found = [float(x) for x in frames_of(window)["x"]]
     assert found == pytest.approx([float(panel.x(0.5 * k)) for k in range(4)], abs=0.051)
+    ends = [x + float(width) for x, width in zip(found, frames_of(window)["width"], strict=True)]
+    assert ends == pytest.approx([float(panel.x(2))] * 4, abs=0.11)
+    box = [frames_of(window)["x"][0], window["y"], frames_of(window)["width"][0], window["height"]]
+    assert frames_of(window)["viewBox"][0].split() == box
     assert "data-frames" not in window.find("path").attrs
 
 

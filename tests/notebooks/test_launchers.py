@@ -21,7 +21,7 @@ extensions = ["myst_nb", "sphinx_book_theme", "sphinx_exercise", "sphinx_proof",
 nb_execution_mode = "off"
 html_theme = "sphinx_book_theme"
 html_theme_options = {{"repository_url": {repository!r}, "article_header_end": [
-    "launchers.html", "article-header-buttons.html"]}}
+    "header-buttons.html"]}}
 templates_path = ["templates"]
 html_title = "The Book"
 html_baseurl = {site!r}
@@ -54,7 +54,7 @@ def build(folder, **settings):
     (source / "book").mkdir(parents=True)
     (source / "conf.py").write_text(CONF.format(extensions=str(EXTENSIONS), **settings))
     (source / "templates").mkdir()
-    shutil.copy(EXTENSIONS.parent / "_templates" / "launchers.html", source / "templates")
+    shutil.copy(EXTENSIONS.parent / "_templates" / "header-buttons.html", source / "templates")
     (source / "index.md").write_text("# The Book\n\n```{toctree}\nbook/chapter\n```\n")
     (source / "book" / "chapter.md").write_text(CHAPTER)
     html = folder / "_build" / "html"

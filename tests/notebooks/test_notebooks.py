@@ -9,6 +9,7 @@ import subprocess
 import sys
 import venv
 from concurrent.futures import ThreadPoolExecutor
+from html import unescape
 from pathlib import Path
 
 import nbformat
@@ -96,6 +97,12 @@ def test_what_the_text_cites_is_listed(site, notebook, root):
     last = next(c for c in reversed(read(site, notebook).cells) if c.cell_type == "markdown").source
     _, _, listed = last.partition("## References\n\n")
     assert len(re.findall(r"(?m)^- \S", listed)) == len(keys)
+    page = BeautifulSoup((site / "book/appendix/bibliography.html").read_text("utf-8"), "html.parser")
+    entries = [" ".join(e.get_text().split()) for e in page.select("div.citation > p")]
+    listed = listed.replace("[https://github.com/", "[")  # as the theme writes it
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", line[2:]) for line in listed.splitlines()]
+    places = [entries.index(unescape(re.sub(r"[*\\]", "", line))) for line in plain]
+    assert places == sorted(places)
 
 
 def test_a_table_has_as_many_cells_in_each_row(site, notebook):
@@ -240,8 +247,11 @@ def passed_before(site, root):
 
     def place(notebook):
         total = hashlib.sha256(sys.version.encode())
-        for path in [*common, site / notebook]:
+        for path in common:
             total.update(path.read_bytes())
+        for cell in read(site, notebook).cells:
+            if cell.cell_type == "code":  # a change of the text alone runs nothing
+                total.update(cell.source.encode() + b"\0")
         return folder / total.hexdigest()
 
     return place
@@ -266,7 +276,7 @@ def outcomes(request, site, passed_before, tmp_path_factory):
 
 
 def test_runs_from_top_to_bottom_on_the_wheel_alone(notebook, passed_before, outcomes):
-    """An unchanged notebook, wheel and environment that passed once do not run again."""
+    """Unchanged code, wheel and environment that passed once do not run again."""
     if notebook in outcomes:
         problem = outcomes[notebook].result()
         assert problem is None, problem
