@@ -11,7 +11,7 @@ STYLE = """
 .movable{max-width:32rem;margin:1rem 0}
 .movable>svg{display:block;width:100%;height:auto;-webkit-user-select:none;user-select:none}
 .movable>svg[data-places]{touch-action:pan-y;cursor:ew-resize}
-.movable text{font:11px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:currentColor}
+.movable text{font:11px var(--book-text,system-ui,-apple-system,Roboto,sans-serif);fill:currentColor}
 .movable label{display:block;font-size:.9rem;line-height:1.4;padding-left:12.8%}
 .movable input{display:block;width:calc(96.8% + 16px);height:1.6rem;
 margin:0 0 0 -8px;accent-color:var(--covector,#c8651b)}
