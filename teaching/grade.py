@@ -62,9 +62,8 @@ def remarks_on(submission, seed, known):
     written = {a or b for a, b in names}
     for question in sheet.questions:
         if question.name not in written:
-            near = difflib.get_close_matches(
-                question.name, sorted(written - {q.name for q in sheet.questions}), 1, 0.7
-            )
+            others = sorted(written - {q.name for q in sheet.questions})[:500]
+            near = difflib.get_close_matches(question.name, others, 1, 0.7)
             hint = f" There is a {report.shown(near[0])}: was that meant?" if near else ""
             found.append(f"No cell defines `{question.name}`.{hint}")
     return list(dict.fromkeys(found))
