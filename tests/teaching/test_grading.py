@@ -6,7 +6,7 @@ import json
 import nbformat
 import pytest
 from handed_in import answered, with_cell
-from teaching import editions, notebooks, sandbox, submissions
+from teaching import editions, notebooks, report, sandbox, submissions
 from teaching.grade import grade
 from teaching.sheets import assignment, seed_of
 
@@ -248,3 +248,32 @@ def test_files_that_are_none(tmp_path):
     problems = {s.student: s.problem for s in submissions.find(tmp_path)}
     assert set(problems) == {"pipe", "big", "deep", "code"}
     assert all(problems.values())
+
+
+def test_tidying_up_follows_no_link(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o755)
+    (outside / "kept").write_text("x")
+    left = tmp_path / "left"
+    (left / "deep").mkdir(parents=True)
+    (left / "link").symlink_to(outside)
+    (left / "deep" / "file").write_text("x")
+    (left / "deep").chmod(0o000)
+    outside.chmod(0o755)
+    sandbox.remove(left)
+    assert not left.exists()
+    assert (outside / "kept").exists() and outside.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-cmd", "@x", "=\n1"])
+def test_no_cell_of_the_table_is_a_formula(text):
+    assert report.guarded(text)[0] == "'"
+    assert report.guarded("-3.5") == "-3.5" and report.guarded(4) == "4"
+
+
+@pytest.mark.parametrize("text", ["a`b", "``` x", "<b>", "a\nb", "\x1b[2J", "", "x" * 9999])
+def test_what_a_student_wrote_stays_in_its_code(text):
+    shown = report.shown(text)
+    assert shown[0] == shown[-1] == "`" and "`" not in shown[1:-1] and shown.isprintable() and len(shown) < 400
+    fence = report.block(text).splitlines()
+    assert fence[0].removesuffix("text") == fence[-1] and fence[-1] not in "\n".join(fence[1:-1])
