@@ -113,7 +113,7 @@ def candidates():
 # Whether the walls stand: what this prints is looked at, not that nothing was raised.
 PROBE = """
 import os, socket
-seen = []
+seen = ["the rights of root"] if os.getuid() == 0 else []
 for path in SECRETS:
     try:
         open(path).read(1)
