@@ -179,7 +179,7 @@ def hidden_test(part):
         tables = {slip: [x for row in key.table(f) for x in row.tolist()] for slip, f in key.mistakes.items()}
         right = [x for row in key.table(key.right) for x in row.tolist()]
     elif isinstance(key, Formula):
-        values = [f"sympy.sympify(str({name})).subs({point})" for point in key.points()]
+        values = [f"sympy.sympify(str({name})).subs({key.given | point})" for point in key.points()]
         lines = ["import sympy", f"found = np.array([{', '.join(values)}], dtype=float)"]
         tables = {slip: [float(x) for x in key.table(f)] for slip, f in key.mistakes.items()}
         right = [float(x) for x in key.table(key.right)]
