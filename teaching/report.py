@@ -79,8 +79,8 @@ def summary(marks):
         return "None of the answers arrived."
     named = states.count("mistake")
     if named:
-        which = "One mistake is a known one, and" if named == 1 else f"{named} mistakes are known ones, and"
-        return f"{states.count('right')} of {len(states)} answers are right. {which} named below."
+        known = "One mistake is known, and is" if named == 1 else f"{named} mistakes are known, and are"
+        return f"{states.count('right')} of {len(states)} answers are right. {known} named below."
     return f"{states.count('right')} of {len(states)} answers are right."
 
 

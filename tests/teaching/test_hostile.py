@@ -250,3 +250,14 @@ def test_what_was_answered_before_a_crash_counts():
     outcome = sandbox.run(cells, ["u"], {}, LIMITS)
     assert outcome.values["u"]["values"] == [1.0, 2.0]
     assert not outcome.finished and "exit code 3" in outcome.ended
+
+
+@pytest.mark.parametrize(
+    ("ranges", "there"),
+    [("0 0 4294967295", True), ("0 1000 1\n1 100000 65536", True), ("0 1000 1", False)],
+)
+def test_a_user_that_exists_and_owns_nothing(ranges, there):
+    users = {sandbox.unused_user(ranges) for _ in range(50)}
+    assert (users != {0}) == there
+    if there:
+        assert len(users) > 20 and min(users) > 10_000 and max(users) < 760_000
