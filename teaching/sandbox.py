@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ["adjode", "receipts"]
+PACKAGES = ["adjode", "receipts", "movable"]  # those of src, as far as they are there
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
@@ -96,7 +96,8 @@ def readable():
 
 def packages():
     """The book's packages, by name: the only part of the project that a submission sees."""
-    return {name: str(Path(find_spec(name).origin).parent) for name in PACKAGES}
+    found = {name: find_spec(name) for name in PACKAGES}
+    return {name: str(Path(spec.origin).parent) for name, spec in found.items() if spec}
 
 
 def candidates():
