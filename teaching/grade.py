@@ -112,6 +112,11 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
     say(f"{len(found)} notebooks. {how.words}")
     results = [prepare(s, course, found[:i]) for i, s in enumerate(found)]
     ready = [r for r in results if not r["problem"]]
+    labels = [(r["submission"].sheet, notebooks.label_of(r["seed"])) for r in ready]
+    if course["students"] is None and labels and all(own and own != here for own, here in labels):
+        raise ValueError(
+            "these sheets were drawn for a class: say which, as in CLASS=_build/editions/class.json"
+        )
     with ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 4)) as pool:
         asked = marker("ask", [{"assignment": r["assignment"], "seed": r["seed"]} for r in ready])
         outcomes = pool.map(

@@ -195,6 +195,16 @@ def test_a_report_gives_no_right_answer_away(graded):
                 assert f"{number:.4f}" not in text and f"{number:.4g}" not in text
 
 
+def test_a_class_that_was_forgotten_is_asked_for(course, tmp_path):
+    folder, secret = course
+    about, seed = assignment(NAME), seed_of(secret["secret"], NAME, "ada")
+    nbformat.write(
+        notebooks.build(about, about.sheet(seed), "student", seed, "ada"), tmp_path / f"ada-{NAME}.ipynb"
+    )
+    with pytest.raises(ValueError, match="were drawn for a class"):
+        grade(tmp_path, tmp_path / "out", say=lambda *_: None)
+
+
 def test_the_class_is_kept_and_private(course):
     folder, secret = course
     again = editions.class_of(folder, folder / "names.txt")
