@@ -196,7 +196,7 @@ def test_a_report_gives_no_right_answer_away(graded):
 
 
 def test_a_class_that_was_forgotten_is_asked_for(course, tmp_path):
-    folder, secret = course
+    _, secret = course
     about, seed = assignment(NAME), seed_of(secret["secret"], NAME, "ada")
     nbformat.write(
         notebooks.build(about, about.sheet(seed), "student", seed, "ada"), tmp_path / f"ada-{NAME}.ipynb"
