@@ -62,9 +62,8 @@ def remarks_on(submission, seed, known):
     written = {a or b for a, b in names}
     for question in sheet.questions:
         if question.name not in written:
-            near = difflib.get_close_matches(
-                question.name, sorted(written - {q.name for q in sheet.questions}), 1, 0.7
-            )
+            others = sorted(written - {q.name for q in sheet.questions})[:500]
+            near = difflib.get_close_matches(question.name, others, 1, 0.7)
             hint = f" There is a {report.shown(near[0])}: was that meant?" if near else ""
             found.append(f"No cell defines `{question.name}`.{hint}")
     return list(dict.fromkeys(found))
@@ -113,6 +112,11 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
     say(f"{len(found)} notebooks. {how.words}")
     results = [prepare(s, course, found[:i]) for i, s in enumerate(found)]
     ready = [r for r in results if not r["problem"]]
+    labels = [(r["submission"].sheet, notebooks.label_of(r["seed"])) for r in ready]
+    if course["students"] is None and labels and all(own and own != here for own, here in labels):
+        raise ValueError(
+            "these sheets were drawn for a class: say which, as in CLASS=_build/editions/class.json"
+        )
     with ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 4)) as pool:
         asked = marker("ask", [{"assignment": r["assignment"], "seed": r["seed"]} for r in ready])
         outcomes = pool.map(

@@ -81,26 +81,33 @@ def plan_tables():
         lines += [f"### {plan['title']}", "", plan["about"], ""]
         total = 0
         for number, session in enumerate(plan["session"], 1):
-            told = [facts(c) for c in session["read"]]
-            read, work = sum(t["read"] for t in told), sum(t["exercises"] for t in told)
-            work = min(work, session.get("practice", work))
-            tasks = [assignment(a) for a in session.get("assignments", [])]
-            own = read + work + sum(t.minutes for t in tasks)
-            total += own
-            lines.append(
-                f"{number}. **{session['title']}**{'' if session['title'][-1] in '?!' else '.'}"
-                f" {session['does']}"
-            )
-            if told:
-                lines.append(
-                    f"   *Before it:* {', '.join(map(link, session['read']))} ({read} min to read, {work}"
-                    " min of practice)."
-                )
-            if tasks:
-                names = ", ".join(f"*{t.title}* ({t.minutes} min)" for t in tasks)
-                lines.append(f"   *To hand in:* {names}.")
-        lines += ["", f"Work outside the sessions, by the chapters' own minutes: {hours(total)}.", ""]
+            text, minutes = session_lines(number, session)
+            lines += text
+            total += minutes
+        lines += [f"Work outside the sessions, by the chapters' own minutes: {hours(total)}.", ""]
     return "\n".join(lines).strip()
+
+
+def session_lines(number, session):
+    """A session of a plan: what is done in it, what comes before and after; and the minutes of these."""
+    told = [facts(c) for c in session["read"]]
+    table = {e["label"]: e["minutes"] for e in tomllib.loads(TABLE.read_text())["exercise"]}
+    practice = session.get("practice", [name for c in session["read"] for name in labels(c)])
+    tasks = [assignment(a) for a in session.get("assignments", [])]
+    minutes = [sum(t["read"] for t in told), sum(table[e] for e in practice), sum(t.minutes for t in tasks)]
+    stop = "" if session["title"][-1] in "?!" else "."
+    lines = [
+        f"{number}. **{session['title']}**{stop} {session['does']}",
+        "",
+        f"   *Read before:* {', '.join(map(link, session['read']))} ({minutes[0]} min).",
+    ]
+    if practice:
+        named = ", ".join(f"{{numref}}`{e}`" for e in practice)
+        lines.append(f"   *Practice:* {named} ({minutes[1]} min).")
+    if tasks:
+        named = ", ".join(f"*{t.title}* ({t.minutes} min)" for t in tasks)
+        lines.append(f"   *To hand in:* {named}.")
+    return [*lines, ""], sum(minutes)
 
 
 def assignments_table():

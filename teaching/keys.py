@@ -207,12 +207,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Formula:
-    """A formula in the names of ``ranges``, compared by its values at points drawn from these."""
+    """A formula in the names of ``ranges``, compared by its values at points drawn from these.
+
+    ``given``: names of data that may stand in it, too, with their values.
+    """
 
     right: object  # callable of the names
     ranges: dict
     mistakes: dict = field(default_factory=dict)  # slip -> callable
     rtol: float = RTOL
+    given: dict = field(default_factory=dict)
 
     def points(self):
         rng = np.random.default_rng(20)
@@ -233,7 +237,7 @@ class Formula:
                 "form", f"A formula is needed here, in quotes or from SymPy; `{name}` is {kind(claim)}."
             )
         try:
-            answer = [evaluate(text, point) for point in self.points()]
+            answer = [evaluate(text, self.given | point) for point in self.points()]
         except ValueError as error:
             return Verdict("form", f"`{name}`: {error}.")
         if close(answer, self.table(self.right), self.rtol):

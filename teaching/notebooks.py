@@ -44,16 +44,25 @@ def look(name, answer, form):
 
 def install_cell():
     """The cell that installs the book's wheel, as the chapters' notebooks have it."""
-    sys.path.insert(0, str(ROOT / "book" / "_ext"))
-    try:
-        from notebooks import INSTALL, LOCAL_ADDRESS, REMARK
-    finally:
-        sys.path.remove(str(ROOT / "book" / "_ext"))
-    site = yaml.safe_load((ROOT / "_config.yml").read_text()).get("html", {}).get("baseurl", "")
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    site, repository = config.get("html", {}).get("baseurl", ""), config.get("repository", {}).get("url", "")
     wheels = sorted((ROOT / "_build" / "wheels").glob("*.whl"))
     name = wheels[-1].name if wheels else "checked_adjoint-0.1.0-py3-none-any.whl"
-    address = urljoin(site or LOCAL_ADDRESS, f"_static/wheels/{name}")
-    return INSTALL.format(wheel=address, remark="" if site else REMARK)
+    sys.path.insert(0, str(ROOT / "book" / "_ext"))
+    try:
+        import notebooks as writer
+
+        address, public = wheel_address(writer, site, repository, name)
+    finally:
+        sys.path.remove(str(ROOT / "book" / "_ext"))
+    return writer.INSTALL.format(wheel=address, remark="" if public else writer.REMARK)
+
+
+def wheel_address(writer, site, repository, name):
+    """Where the writer of the chapters' notebooks finds the wheel, and whether everyone does."""
+    if hasattr(writer, "wheel_address"):
+        return writer.wheel_address(site, repository, name)
+    return urljoin(site or writer.LOCAL_ADDRESS, f"_static/wheels/{name}"), bool(site)
 
 
 def label_of(seed):
@@ -179,7 +188,7 @@ def hidden_test(part):
         tables = {slip: [x for row in key.table(f) for x in row.tolist()] for slip, f in key.mistakes.items()}
         right = [x for row in key.table(key.right) for x in row.tolist()]
     elif isinstance(key, Formula):
-        values = [f"sympy.sympify(str({name})).subs({point})" for point in key.points()]
+        values = [f"sympy.sympify(str({name})).subs({key.given | point})" for point in key.points()]
         lines = ["import sympy", f"found = np.array([{', '.join(values)}], dtype=float)"]
         tables = {slip: [float(x) for x in key.table(f)] for slip, f in key.mistakes.items()}
         right = [float(x) for x in key.table(key.right)]

@@ -65,7 +65,7 @@ def write(result):
             ]
         lines += ["", f"To read again: the chapter *{title_of(about.chapter)}* ({about.chapter})."]
     lines += happened(outcome, result["remarks"])
-    lines += ["", "## How it was run", "", result["words"] + f" It took {outcome.seconds:.0f} seconds.", ""]
+    lines += ["", "## How it was run", "", result["words"] + f" It took {outcome.seconds:.1f} s.", ""]
     return "\n".join(lines)
 
 
@@ -79,10 +79,8 @@ def summary(marks):
         return "None of the answers arrived."
     named = states.count("mistake")
     if named:
-        return (
-            f"{states.count('right')} of {len(states)} answers are right; in {named} the mistake is a known"
-            " one, named below."
-        )
+        known = "One mistake is known, and is" if named == 1 else f"{named} mistakes are known, and are"
+        return f"{states.count('right')} of {len(states)} answers are right. {known} named below."
     return f"{states.count('right')} of {len(states)} answers are right."
 
 

@@ -8,7 +8,7 @@ memory of everything that the submission started, and ends it all when one of th
 import contextlib
 import json
 import os
-import resource
+import random
 import shutil
 import signal
 import subprocess
@@ -22,7 +22,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ["adjode", "receipts"]
+PACKAGES = ["adjode", "receipts", "movable"]  # those of src, as far as they are there
+PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def readable():
 
 def packages():
     """The book's packages, by name: the only part of the project that a submission sees."""
-    return {name: str(Path(find_spec(name).origin).parent) for name in PACKAGES}
+    found = {name: find_spec(name) for name in PACKAGES}
+    return {name: str(Path(spec.origin).parent) for name, spec in found.items() if spec}
 
 
 def candidates():
@@ -103,17 +105,32 @@ def candidates():
     root = os.geteuid() == 0
     other = " It ran as a user of its own." if root else ""
     if sys.platform == "linux":
-        if root:
+        if root and unused_user():
             yield Protection("namespaces", words=WORDS["namespaces"] + other, other_user=True)
         yield Protection("namespaces", True, False, WORDS["namespaces"])
-        yield Protection("rules", False, root, WORDS["rules"] + other)
-    yield Protection("limits", False, root, WORDS["limits"] + other)
+        if not root or unused_user():
+            yield Protection("rules", False, root, WORDS["rules"] + other)
+    if not root or unused_user():
+        yield Protection("limits", False, root, WORDS["limits"] + other)
+
+
+def unused_user(ranges=None):
+    """A number of a user who owns nothing, drawn anew each time; 0 where there is none but root.
+
+    ``ranges``: the users that exist here, as the kernel lists them. In a container they may be few.
+    """
+    if ranges is None:
+        place = Path("/proc/self/uid_map")
+        ranges = place.read_text() if place.exists() else "0 0 4294967295"
+    first, _, count = max((tuple(map(int, line.split())) for line in ranges.splitlines()), key=lambda r: r[2])
+    last = min(first + count - 1, 760_000) - 10
+    return last - random.SystemRandom().randrange(min(count // 2, 50_000)) if count > 1000 else 0
 
 
 # Whether the walls stand: what this prints is looked at, not that nothing was raised.
 PROBE = """
 import os, socket
-seen = []
+seen = ["the rights of root"] if os.getuid() == 0 else []
 for path in SECRETS:
     try:
         open(path).read(1)
@@ -138,12 +155,21 @@ found = ",".join(seen) or "nothing"
 
 @cache
 def protection(only=None):
-    """The strongest protection that works here; tried out, not guessed. ``only``: a mode's name."""
+    """The strongest protection that works here; tried out, not guessed. ``only``: a mode's name.
+
+    Raises
+    ------
+    RuntimeError
+        When a submission cannot be run here at all.
+    """
+    if os.name != "posix":
+        raise RuntimeError("submissions can be run on Linux and macOS alone")
+    reason = "a test run brought nothing back"
     with tempfile.NamedTemporaryFile("w", suffix=".secret") as secret:
         secret.write("x")
         secret.flush()
         os.chmod(secret.name, 0o644)
-        secrets = [secret.name, str(HERE / "questions.py")]
+        secrets = [secret.name, str(HERE / "keys.py")]
         probe = PROBE.replace("SECRETS", repr(secrets)).replace("GRADER", str(os.getpid()))
         for candidate in candidates():
             if only and candidate.mode != only:
@@ -154,16 +180,16 @@ def protection(only=None):
             harmless = {"namespaces": {"nothing", "a socket"}, "rules": {"nothing"}}
             if found is not None and found in harmless.get(candidate.mode, {found}):
                 return candidate
-    raise RuntimeError(
-        "no submission can be run here: "
-        + ("as root, each runs as a user without rights, who cannot read this folder or Python's. "
-           "Grade as an ordinary user, or from a folder that everyone may read."
-           if os.geteuid() == 0 else "a test run brought nothing back.")
-        + f" {outcome.ended} {outcome.output}"
-    )  # fmt: skip
+            reason = f"{outcome.ended} {outcome.output[-300:]}".strip() or reason
+    if os.geteuid() == 0:
+        reason += (
+            ". As root, each runs as a user without rights, who may not be able to read this folder or"
+            " Python's: grade as an ordinary user, or from a folder that everyone may read"
+        )
+    raise RuntimeError(f"no submission can be run here: {reason}")
 
 
-def run(cells, names, calls, limits=None, how=None, matplotlib_cache=None):
+def run(cells, names, calls, limits=None, how=None):
     """Run the cells of a submission and return an `Outcome`. Never raises for what it does.
 
     Parameters
@@ -181,8 +207,8 @@ def run(cells, names, calls, limits=None, how=None, matplotlib_cache=None):
     limits, how = limits or Limits(), how or protection()
     job = json.dumps({"cells": cells, "names": names, "calls": calls, "cell_seconds": limits.cell_seconds})
     home = tempfile.mkdtemp(prefix="submission-")
-    uid = 700_000 + int.from_bytes(os.urandom(2), "big")
-    if os.geteuid() == 0:
+    uid = unused_user() if os.geteuid() == 0 else 0
+    if how.other_user:
         os.chown(home, uid, uid)
     result, result_in = os.pipe()
     config = {
@@ -279,7 +305,7 @@ def family(top):
         except OSError:
             continue
         number = int(stat.parent.name)
-        parents[number], sizes[number] = int(fields[1]), int(fields[21]) * resource.getpagesize()
+        parents[number], sizes[number] = int(fields[1]), int(fields[21]) * PAGE
     found, grown = {top}, True
     while grown:
         more = {p for p, parent in parents.items() if parent in found} - found

@@ -42,6 +42,7 @@ def draw(rng):
                 lambda t: (z1 - y) * np.exp(a * (t1 - t))
             ),
         },
+        given={"a": a, "b": b, "z_0": z0, "t_0": t0, "t_1": t1, "y": y, "z_1": z1},
     )
     dt1 = product * rate1
     dt0 = -product * rate0
@@ -57,8 +58,8 @@ def draw(rng):
         Question(
             "lam",
             2,
-            "$\\lambda(t)$ as a formula of `t` alone, with numbers for everything else: a text such as "
-            '`"2.5*exp(0.3*t**2)"`, or a SymPy expression.',
+            "$\\lambda(t)$ as a formula of `t`, with numbers or the names of the data: a text such as "
+            '`"y*exp(0.3*t**2)"`, or a SymPy expression.',
             lam,
             "import sympy\nt = sympy.Symbol('t')\n"
             "lam = (z_1 - y)*sympy.exp(a*(t_1 - t) + b*(t_1**2 - t**2)/2)",

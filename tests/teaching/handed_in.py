@@ -18,6 +18,10 @@ HOSTILE = {
     ),
     "output": "while True:\n    print('x'*10_000)",
     "disk": "n = 0\nwhile True:\n    n += 1\n    open(f'file{n}', 'wb').write(b'x'*8_000_000)",
+    "memory_in_files": (
+        "import os\nheld = []\nwhile True:\n    held.append(os.memfd_create('x'))\n"
+        "    os.write(held[-1], b'x'*15_000_000)"
+    ),
     "exits": "import os\nos._exit(0)",
     "crashes": "import ctypes\nctypes.string_at(0)",
     "kills": (
@@ -85,6 +89,7 @@ HOSTILE = {
 
 # Whose cell leaves the answers after it alone: all points are still to be had.
 HARMLESS = {
+    "memory_in_files",
     "loops",
     "output",
     "kills",

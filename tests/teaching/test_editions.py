@@ -167,11 +167,9 @@ def test_the_instructors_chapters_have_a_note_for_each_exercise():
 def test_nothing_of_the_grading_is_in_the_site_or_the_wheel(site):
     wheel = next(site.glob("_static/wheels/*.whl"))
     with zipfile.ZipFile(wheel) as archive:
-        assert {name.split("/")[0].split("-")[0] for name in archive.namelist()} == {
-            "adjode",
-            "receipts",
-            "checked_adjoint",
-        }
+        inside = {part for name in archive.namelist() for part in name.split("/")}
+    assert "adjode" in inside
+    assert not inside & {"teaching", "assignments", "exercises.toml", "keys.py", "planted_bug.py"}
     for path in [*site.rglob("*.html"), *site.rglob("*.ipynb"), *site.rglob("*.json")]:
         assert not re.search(r"BEGIN HIDDEN|BEGIN SOLUTION", path.read_text(encoding="utf-8")), path
     names = {path.name for path in site.rglob("*")}

@@ -6,7 +6,7 @@ import json
 import nbformat
 import pytest
 from handed_in import answered, with_cell
-from teaching import editions, notebooks, sandbox, submissions
+from teaching import editions, notebooks, report, sandbox, submissions
 from teaching.grade import grade
 from teaching.sheets import assignment, seed_of
 
@@ -195,6 +195,16 @@ def test_a_report_gives_no_right_answer_away(graded):
                 assert f"{number:.4f}" not in text and f"{number:.4g}" not in text
 
 
+def test_a_class_that_was_forgotten_is_asked_for(course, tmp_path):
+    _, secret = course
+    about, seed = assignment(NAME), seed_of(secret["secret"], NAME, "ada")
+    nbformat.write(
+        notebooks.build(about, about.sheet(seed), "student", seed, "ada"), tmp_path / f"ada-{NAME}.ipynb"
+    )
+    with pytest.raises(ValueError, match="were drawn for a class"):
+        grade(tmp_path, tmp_path / "out", say=lambda *_: None)
+
+
 def test_the_class_is_kept_and_private(course):
     folder, secret = course
     again = editions.class_of(folder, folder / "names.txt")
@@ -248,3 +258,33 @@ def test_files_that_are_none(tmp_path):
     problems = {s.student: s.problem for s in submissions.find(tmp_path)}
     assert set(problems) == {"pipe", "big", "deep", "code"}
     assert all(problems.values())
+
+
+def test_tidying_up_follows_no_link(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o755)
+    (outside / "kept").write_text("x")
+    left = tmp_path / "left"
+    (left / "deep").mkdir(parents=True)
+    (left / "link").symlink_to(outside)
+    (left / "deep" / "file").write_text("x")
+    (left / "deep").chmod(0o000)
+    outside.chmod(0o755)
+    sandbox.remove(left)
+    assert not left.exists()
+    assert (outside / "kept").exists() and outside.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-cmd", "@x", "=\n1"])
+def test_no_cell_of_the_table_is_a_formula(text):
+    assert report.guarded(text)[0] == "'"
+    assert report.guarded("-3.5") == "-3.5" and report.guarded(4) == "4"
+
+
+@pytest.mark.parametrize("text", ["a`b", "``` x", "<b>", "a\nb", "\x1b[2J", "", "x" * 9999])
+def test_what_a_student_wrote_stays_in_its_code(text):
+    shown = report.shown(text)
+    assert shown[0] == shown[-1] == "`" and "`" not in shown[1:-1]
+    assert shown.isprintable() and len(shown) < 400
+    fence = report.block(text).splitlines()
+    assert fence[0].removesuffix("text") == fence[-1] and fence[-1] not in "\n".join(fence[1:-1])

@@ -44,6 +44,7 @@ def test_the_plans_set_each_sheet_after_its_chapter():
         for session in plan["session"]:
             assert set(session["read"]) <= set(CHAPTERS)
             read |= set(session["read"])
+            assert set(session.get("practice", [])) <= {e for c in session["read"] for e in guide.labels(c)}
             for name in session.get("assignments", []):
                 about = assignment(name)
                 assert about.chapter in read or plan["title"] == "One lecture", (plan["title"], name)

@@ -1,6 +1,7 @@
 """Submissions that hang, crash, flood, steal or cheat: each gets its report, and harms nothing."""
 
 import os
+import platform
 import socket
 import threading
 import time
@@ -193,3 +194,70 @@ def test_the_walls_are_tried_out_and_named():
     how = sandbox.protection()
     assert how.words.startswith("It ran ")
     assert how in list(ways())
+
+
+# What a submission can do where it runs; looked at from inside.
+INSIDE = """
+import ctypes, os
+libc = ctypes.CDLL(None)
+def can(what):
+    try:
+        return what() not in (-1, None)
+    except (OSError, ValueError):
+        return False
+found = ",".join(name for name, yes in {
+    "is root": os.getuid() == 0 or os.geteuid() == 0,
+    "becomes root": can(lambda: os.setuid(0) or 0),
+    "mounts": can(lambda: libc.mount(b"none", b".", b"tmpfs", 0, None)),
+    "leaves": can(lambda: os.chroot(".") or 0),
+    "new namespaces": can(lambda: libc.unshare(0x10000000)),
+    "keys": can(lambda: libc.syscall(KEYS, 0, -3, 0)),
+    "hidden memory": can(lambda: os.memfd_create("x")),
+    "traces": can(lambda: libc.ptrace(0, 0, 0, 0)),
+    "writes /": can(lambda: open("/x", "w")),
+    "writes Python": can(lambda: open(os.__file__, "a")),
+    "writes packages": can(lambda: open(__import__("adjode").__file__, "a")),
+    "writes home": can(lambda: open("x", "w")),
+    "raises its limits": can(lambda: __import__("resource").setrlimit(0, (-1, -1)) or 0),
+}.items() if yes)
+"""
+
+
+def walls():
+    return [how for how in sandbox.candidates() if how.mode != "limits"]
+
+
+@pytest.mark.parametrize("how", walls(), ids=lambda how: f"{how.mode}{'-of-a-user' * how.user_namespace}")
+def test_inside_there_is_nothing_to_be_done(how):
+    keys = {"x86_64": "250", "aarch64": "219"}.get(platform.machine(), "0")
+    outcome = sandbox.run([INSIDE.replace("KEYS", keys)], ["found"], {}, how=how)
+    if outcome.ended:
+        pytest.skip(f"refused here: {outcome.output[-200:]}")
+    assert outcome.values["found"]["text"] == "writes home", outcome
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="rules of the Linux kernel")
+def test_rules_are_used_where_the_kernel_has_them():
+    import ctypes
+
+    if ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) < 1:
+        pytest.skip("no Landlock here")
+    assert sandbox.protection("rules").mode == "rules"
+
+
+def test_what_was_answered_before_a_crash_counts():
+    cells = ["u = [1.0, 2.0]", "import os\nos._exit(3)", "u = 3"]
+    outcome = sandbox.run(cells, ["u"], {}, LIMITS)
+    assert outcome.values["u"]["values"] == [1.0, 2.0]
+    assert not outcome.finished and "exit code 3" in outcome.ended
+
+
+@pytest.mark.parametrize(
+    ("ranges", "there"),
+    [("0 0 4294967295", True), ("0 1000 1\n1 100000 65536", True), ("0 1000 1", False)],
+)
+def test_a_user_that_exists_and_owns_nothing(ranges, there):
+    users = {sandbox.unused_user(ranges) for _ in range(50)}
+    assert (users != {0}) == there
+    if there:
+        assert len(users) > 20 and min(users) > 10_000 and max(users) < 760_000

@@ -127,6 +127,12 @@ def test_formulas_are_compared_by_their_values():
     assert key.judge({"kind": "text", "text": "1e400*t"}, "x").state == "wrong"
 
 
+def test_a_formula_may_name_the_data_that_are_given():
+    key = Formula(lambda t: 3 * t, {"t": (0, 1)}, given={"a": 3.0})
+    assert key.judge({"kind": "text", "text": "a*t"}, "x").right
+    assert key.judge({"kind": "text", "text": "b*t"}, "x").state == "form"
+
+
 def test_functions_are_judged_by_what_they_returned():
     key = Function(lambda x: 2 * x, [[1.0], [[1.0, 3.0]]], {"the square": lambda x: x**2})
     claim = {"kind": "function"}
