@@ -219,7 +219,7 @@ export class Cell {
     const box = this.shown.refused;
     if (box) box.append(el("p", {}, button));
     else {
-      const words = this.state === "good"
+      const words = this.state === "good" && !this.shown.kinds.includes("refused")
         ? "This slip was not refused here: it may do no harm, or show only in a check further down. "
         : "";
       this.output.hidden = false;
