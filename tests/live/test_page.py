@@ -182,3 +182,9 @@ def test_a_flipped_sign_is_refused_with_its_term_and_a_witness(live, root):
 )
 def test_the_cells_above_that_a_cell_needs(live, above, source, needed):
     assert live.needs.needs(above, source) == needed
+
+
+def test_only_what_is_not_there_is_asked_for(live):
+    source = "import numpy as np, no_such_one\nfrom no_such_two.inner import x\nfrom json import dumps"
+    assert live.lacking(source) == "import no_such_one\nimport no_such_two"
+    assert live.lacking("import (") == ""

@@ -107,7 +107,8 @@ async function start({ index, packages, wheels, files, folder, modules, interrup
 // What a cell imports, and the distribution has, but the page did not ask for.
 async function bring(source) {
   try {
-    await pyodide.loadPackagesFromImports(source, { messageCallback: () => {}, errorCallback: () => {} });
+    const lacking = live.lacking(source);
+    if (lacking) await pyodide.loadPackagesFromImports(lacking, { messageCallback: () => {}, errorCallback: () => {} });
   } catch {
     // It does not parse, or is not to be had: the cell will say so.
   }

@@ -77,6 +77,9 @@ def begin(folder, send):
     pretend_ipython()
 
 
+lacking = needs.lacking
+
+
 def needs_of(above, source):
     return json.dumps(needs.needs(json.loads(above), source))
 

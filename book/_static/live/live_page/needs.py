@@ -2,6 +2,24 @@
 
 import ast
 import symtable
+import sys
+from importlib.util import find_spec
+
+
+def lacking(source):
+    """The imports of a cell that Python does not have yet, as lines of code."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return ""
+    found = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    found |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module and not n.level}
+    top = sorted({name.partition(".")[0] for name in found})
+    return "\n".join(f"import {name}" for name in top if not has(name))
+
+
+def has(name):
+    return name in sys.modules or find_spec(name) is not None
 
 
 def needs(above, source):
