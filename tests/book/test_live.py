@@ -276,9 +276,35 @@ MEASURE_HERE = re.compile(r"process_time|perf_counter|tracemalloc|monotonic")
 
 
 def measures(source, sources):
-    """Whether a cell prints a time: it takes it, or calls a function of the page that does."""
-    timers = {n for s in sources if MEASURE_HERE.search(s) for n in re.findall(r"(?m)^def (\w+)", s)}
+    """Whether a cell prints a time: it takes it, or calls a function that does, perhaps through others."""
+    timers, before = set(), None
+    while timers != before:
+        before = set(timers)
+        for s in sources:
+            if MEASURE_HERE.search(s) or timers & set(re.findall(r"\w+", s)):
+                timers |= set(re.findall(r"(?m)^def (\w+)", s))
     return bool(MEASURE_HERE.search(source) or timers & set(re.findall(r"\w+", source)))
+
+
+# Cells where rounding grows until it can be seen: another build of NumPy prints other numbers there, too.
+# A part of the code, and why.
+SENSITIVE = {
+    "nets = []": "a network after 80 steps of an optimizer",
+    "published = np.log": "the same network",
+    "theta_net, _": "the same network",
+    "mu, pair = 50.0": "a stiff problem solved backwards, which blows rounding up",
+    "def oscillator(t, z, theta)": "backsolve is refused at the time where rounding has taken over",
+    "q_ball, drop, end_ball": "differences across an event, of solves with steps of their own",
+    "def with_knots(count)": "differences between solves at their own tolerance",
+    "turn, rng = np.ar": "a network after many steps of an optimizer",
+    "scheme, evaluations = adjode.dopri5(), 0": "counts of an adaptive solver near a threshold",
+    "def implicit_plain(": "counts of an adaptive solver near a threshold",
+    "fit_and_slope = ": "counts of an optimizer that stops at a threshold",
+}
+
+
+def sensitive(source):
+    return any(part in source for part in SENSITIVE)
 
 
 NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
@@ -345,7 +371,8 @@ def test_every_cell_runs_and_agrees_and_a_flipped_sign_is_refused(
     record_property("live", (page, *seconds))
     ours = tab.page.evaluate(RESULTS)
     for number, (source, theirs, mine) in enumerate(zip(sources, tab.built, ours, strict=True), 1):
-        assert measures(source, sources) or same(theirs, mine), f"cell {number}: {theirs} / {mine}"
+        excused = measures(source, sources) or sensitive(source)
+        assert excused or same(theirs, mine), f"cell {number}: {theirs} / {mine}"
     break_one(tab, sources)
     assert [url for url in tab.requests if not url.startswith((running, "data:"))] == []
     assert tab.errors == []
@@ -713,3 +740,11 @@ def test_opened_from_a_file_the_button_says_what_to_do(browser, running):
     assert "cannot start Python" in tab.page.locator(".live-note").inner_text()
     tab.close()
     assert tab.errors == []
+
+
+def test_what_is_excused_from_agreeing_is_little_and_still_there(site, root):
+    pages = [path.relative_to(site).as_posix() for path in site.rglob("book/*/*.html")]
+    sources = [c.source for page in pages for c in executed(site, page) if c.cell_type == "code"]
+    for part in SENSITIVE:
+        assert any(part in source for source in sources), part
+    assert sum(map(sensitive, sources)) < 0.03 * len(sources)
