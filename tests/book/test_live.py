@@ -343,12 +343,12 @@ def underway(open_live):
     return get
 
 
-def next_page(request):
+def next_page(request, site):
     """The page that the same test looks at after this one, if any."""
     same = [item for item in request.session.items if item.function is request.function]
     later = same[same.index(request.node) + 1 :]
     pages = [item.callspec.params["page"] for item in later]
-    return next((page for page in pages if page and offers(ROOT / "_build" / "html", page)), None)
+    return next((page for page in pages if page and offers(site, page)), None)
 
 
 @pytest.mark.browser
@@ -360,7 +360,7 @@ def test_every_cell_runs_and_agrees_and_a_flipped_sign_is_refused(
     if not sources:
         return
     tab = underway(page)
-    if following := next_page(request):
+    if following := next_page(request, running.folder):
         underway(following)
     tab.page.wait_for_function(READY, timeout=120_000)
     tab.idle(900)

@@ -180,6 +180,7 @@ class Page {
     if (this.busy || this.state !== "ready") return;
     this.busy = true;
     this.stopAll.hidden = false;
+    this.again.hidden = true;
     while (this.queue.length && this.state === "ready") {
       const cell = this.queue[0];
       const first = cell.alone ? await this.needed(cell) : [];
@@ -200,6 +201,7 @@ class Page {
     }
     this.busy = false;
     this.stopAll.hidden = true;
+    this.again.hidden = false;
     if (this.queue.length && this.state === "ready") this.pump();
   }
 

@@ -182,9 +182,8 @@ export class Output {
   receipt(data) {
     const { record } = data;
     if (record.kind === "feedback") this.box.append(answer(data));
-    else if (record.state === "holds" || record.kind === "trial") this.box.append(receipt(data));
+    else if (record.state === "holds" || (record.kind === "trial" && !this.slipped)) this.box.append(receipt(data));
     else this.box.append((this.refused = refusal(data)));
-    if (record.state === "refused") this.refusedRecord = record;
     this.kinds.push(record.state);
   }
 

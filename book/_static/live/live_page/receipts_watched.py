@@ -33,11 +33,17 @@ def watch_receipts():
         tried(self, *arguments)
         say(f"{self.label or 'The check'}: {self.refused} wrong versions refused so far")
 
+    def likely(trial):
+        """Likely slips come first, and those of a small term before those of a large one."""
+        version = trial[2]
+        slips = [*check.LIKELY, version.action]
+        return slips.index(version.action), len(version.latex)
+
     def patient(self, trials, deadline):
         refused = f"✗ {self.label or 'The equation'} is refused. Looking for the slip"
         tell("doing", text=f"{refused} …")
         found, end = [], time.perf_counter() + SEARCH
-        for number, trial in enumerate(trials):
+        for number, trial in enumerate(sorted(trials, key=likely)):
             if time.perf_counter() > end:
                 break
             say(f"{refused}: {number} of {len(trials)} places tried")
