@@ -142,6 +142,11 @@ def test_in_a_measured_check_the_formulas_can_be_broken(live):
     assert cut(live, source) == [(3, "-", "+"), (4, "+", "-")]
 
 
+def test_wrong_versions_of_a_premise_and_indices_are_left_alone(live):
+    source = 'check("eq", a, b + c[i - 1], using=[check("p", a, -b, wrong={"n": c + d})])'
+    assert cut(live, source) == [(1, "+", "-"), (1, "-", "")]
+
+
 def test_code_that_does_not_parse_has_no_slips(live):
     assert live.slips.slips("check(") == []
 
