@@ -108,8 +108,11 @@ def make_wheel(folder):
 def make_archive(path):
     """Offer the whole site as one file, for reading without a network."""
     path.unlink(missing_ok=True)
-    files = [p for p in sorted(SITE.rglob("*")) if p.is_file() and p.suffix not in {".inv", ".zip"}
-             and "pyodide" not in p.relative_to(SITE).parts]  # from a file no page could start it
+    files = [
+        p
+        for p in sorted(SITE.rglob("*"))
+        if p.is_file() and p.suffix not in {".inv", ".zip"} and "pyodide" not in p.relative_to(SITE).parts
+    ]  # from a file no page could start it
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             if file.name != ".buildinfo":

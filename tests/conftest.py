@@ -58,3 +58,11 @@ def pytest_terminal_summary(terminalreporter):
         passed, failed, skipped = (counts[kind, o] for o in ["passed", "failed", "skipped"])
         line = f"{name}: {passed} passed, {failed} failed, {skipped} skipped"
         terminalreporter.write_line(line)
+    passed = [r for r in terminalreporter.stats.get("passed", []) if hasattr(r, "user_properties")]
+    times = [value for r in passed for name, value in r.user_properties if name == "live"]
+    if times:
+        ready, first = (sorted(t[i] for t in times) for i in (1, 2))
+        terminalreporter.write_line(
+            f"Python in the page, on {len(times)} pages: ready after {ready[0]:.0f} to {ready[-1]:.0f} s, "
+            f"the first result after {first[0]:.0f} to {first[-1]:.0f} s"
+        )

@@ -55,6 +55,7 @@ OFFER = (
     "about {size:.0f} MB, once. Nothing you write leaves your browser.</span></div>\n"
 )
 MINUTES = re.compile(r"<p>(?:(?!</p>).)*<strong>Minutes</strong>(?:(?!</p>).)*</p>\n?", re.S)
+TITLE = re.compile(r"</h1>\n?")
 CELL = re.compile(r'<div class="cell\b[^"]*docutils container">')
 
 
@@ -103,7 +104,7 @@ def make_autograd(folder):
 def version():
     """Changes with the scripts, so that no browser mixes old ones with new ones."""
     total = hashlib.sha256()
-    for path in sorted(SOURCES.iterdir()):
+    for path in sorted(p for p in SOURCES.rglob("*.*") if p.suffix in {".js", ".css", ".py"}):
         total.update(path.name.encode() + path.read_bytes())
     return total.hexdigest()[:10]
 
@@ -148,6 +149,7 @@ def configuration(app, pagename, sources):
         "main": f"_static/live/main.js?v={app.live_version}",
         "python": address,
         "packages": packages,
+        "modules": sorted(path.name for path in SOURCES.glob("live_page/*.py")),
         "warm": list(dict.fromkeys(n for m in WARM if m in imported for n in WARM[m])),
         "bytes": core + app.live_bytes + sum(known[p]["bytes"] for p in packages),
         "wheels": app.live_wheels,
@@ -157,24 +159,26 @@ def configuration(app, pagename, sources):
     }
 
 
+def button(config):
+    """The button of a page, hidden where there is no Python that it could start."""
+    return OFFER.format(
+        config=escape(json.dumps(config), quote=True),
+        hidden="" if config["python"] else " hidden",
+        source=escape(urlsplit(config["python"]).netloc or "this site"),
+        size=config["bytes"] / 1e6,
+    )
+
+
 def offer(app, pagename, templatename, context, doctree):
-    """Put the button below the line that says how many minutes the page takes."""
+    """Put the button below the line that says how many minutes the page takes, or below the title."""
     body = context.get("body") or ""
     if doctree is None or not CELL.search(body):
         return
     code = cells(app, pagename)
     if not code:
         return
-    config = configuration(app, pagename, "\n".join(c.source for c in code))
-    address = app.config.book_python_address
-    html = OFFER.format(
-        config=escape(json.dumps(config), quote=True),
-        hidden="" if address else " hidden",
-        source=escape(urlsplit(address).netloc if address else "this site"),
-        size=config["bytes"] / 1e6,
-    )
-    match = MINUTES.search(body)
-    place = match.end() if match else CELL.search(body).start()
+    html = button(configuration(app, pagename, "\n".join(c.source for c in code)))
+    place = (MINUTES.search(body) or TITLE.search(body)).end()
     context["body"] = body[:place] + html + body[place:]
 
 

@@ -167,6 +167,7 @@ class Server(http.server.SimpleHTTPRequestHandler):
         return super().translate_path(path.removeprefix("/isolated"))
 
     def end_headers(self):
+        self.send_header("Access-Control-Allow-Origin", "*")  # as a public address does
         if self.path.startswith("/isolated/"):
             self.send_header("Cross-Origin-Opener-Policy", "same-origin")
             self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
@@ -272,6 +273,40 @@ RESULTS = """() => [...document.querySelectorAll('article div.cell')].map(cell =
 
 # Cells whose results are times or sizes of memory of the machine that they run on.
 MEASURE_HERE = re.compile(r"process_time|perf_counter|tracemalloc|monotonic")
+
+
+def measures(source, sources):
+    """Whether a cell prints a time: it takes it, or calls a function that does, perhaps through others."""
+    timers, before = set(), None
+    while timers != before:
+        before = set(timers)
+        for s in sources:
+            if MEASURE_HERE.search(s) or timers & set(re.findall(r"\w+", s)):
+                timers |= set(re.findall(r"(?m)^def (\w+)", s))
+    return bool(MEASURE_HERE.search(source) or timers & set(re.findall(r"\w+", source)))
+
+
+# Cells where rounding grows until it can be seen: another build of NumPy prints other numbers there, too.
+# A part of the code, and why.
+SENSITIVE = {
+    "nets = []": "a network after 80 steps of an optimizer",
+    "published = np.log": "the same network",
+    "theta_net, _": "the same network",
+    "mu, pair = 50.0": "a stiff problem solved backwards, which blows rounding up",
+    "def oscillator(t, z, theta)": "backsolve is refused at the time where rounding has taken over",
+    "q_ball, drop, end_ball": "differences across an event, of solves with steps of their own",
+    "def with_knots(count)": "differences between solves at their own tolerance",
+    "turn, rng = np.ar": "a network after many steps of an optimizer",
+    "scheme, evaluations = adjode.dopri5(), 0": "counts of an adaptive solver near a threshold",
+    "def implicit_plain(": "counts of an adaptive solver near a threshold",
+    "fit_and_slope = ": "counts of an optimizer that stops at a threshold",
+}
+
+
+def sensitive(source):
+    return any(part in source for part in SENSITIVE)
+
+
 NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 ROUNDING = 1e-6  # below this a printed number may be the rounding of another library
 
@@ -292,32 +327,54 @@ def close(a, b):
     return abs(float(a) - float(b)) <= max(1.5 * unit, 1e-9 * abs(float(a)))
 
 
+@pytest.fixture(scope="module")
+def underway(open_live):
+    """Pages that run already: while one is looked at, the next one computes."""
+    tabs = {}
+
+    def get(page):
+        if page not in tabs:
+            tab = tabs[page] = open_live(page)
+            tab.built = tab.page.evaluate(RESULTS)
+            tab.page.locator("[data-live-start]").click()
+            tab.page.locator(".live-bar button", has_text="Run all").click()
+        return tabs[page]
+
+    return get
+
+
+def next_page(request, site):
+    """The page that the same test looks at after this one, if any."""
+    same = [item for item in request.session.items if item.function is request.function]
+    later = same[same.index(request.node) + 1 :]
+    pages = [item.callspec.params["page"] for item in later]
+    return next((page for page in pages if page and offers(site, page)), None)
+
+
 @pytest.mark.browser
 @pytest.mark.slow
-def test_every_cell_runs_and_agrees_and_a_flipped_sign_is_refused(page, site, open_live, record_property):
+def test_every_cell_runs_and_agrees_and_a_flipped_sign_is_refused(
+    page, site, running, underway, request, record_property
+):
     sources = [c.source for c in executed(site, page) if c.cell_type == "code"]
     if not sources:
         return
-    tab = open_live(page)
-    built = tab.page.evaluate(RESULTS)
-    tab.start()
-    seconds = tab.page.locator(".live-offer").get_attribute("data-seconds")
-    tab.page.locator(".live-bar button", has_text="Run all").click()
-    first = "() => ['good', 'bad'].includes(document.querySelector('div.cell[data-live]').dataset.live)"
-    tab.page.wait_for_function(first, timeout=120_000)
-    record_property("first", (page, seconds, tab.cell(1).locator(".live-mark").inner_text()))
+    tab = underway(page)
+    if following := next_page(request, running.folder):
+        underway(following)
+    tab.page.wait_for_function(READY, timeout=120_000)
     tab.idle(900)
     bad = tab.page.locator('div.cell[data-live]:not([data-live="good"])')
     assert bad.count() == 0, bad.first.inner_text()
+    offer = tab.page.locator(".live-offer")
+    seconds = [float(offer.get_attribute(f"data-{name}")) for name in ("seconds", "first")]
+    record_property("live", (page, *seconds))
     ours = tab.page.evaluate(RESULTS)
-    for number, (theirs, mine) in enumerate(zip(built, ours, strict=True), 1):
-        assert MEASURE_HERE.search("\n".join(sources)) or same(theirs, mine), (
-            f"cell {number}: {theirs} / {mine}"
-        )
+    for number, (source, theirs, mine) in enumerate(zip(sources, tab.built, ours, strict=True), 1):
+        excused = measures(source, sources) or sensitive(source)
+        assert excused or same(theirs, mine), f"cell {number}: {theirs} / {mine}"
     break_one(tab, sources)
-    assert [
-        url for url in tab.requests if not url.startswith((tab.page.url.split("/book/")[0], "data:"))
-    ] == []
+    assert [url for url in tab.requests if not url.startswith((running, "data:"))] == []
     assert tab.errors == []
     tab.close()
 
@@ -591,6 +648,43 @@ def test_a_broken_check_is_clear_and_accessible(open_live, axe, width, scheme):
     assert tab.errors == []
 
 
+# From a public address
+
+
+@pytest.mark.browser
+def test_from_a_public_address_the_reader_is_told_first(running, open_live):
+    """The same page as if `book_python_address` named another server, which has no autograd."""
+    other = running.replace("127.0.0.1", "localhost") + pyodide.PLACE
+    page = running.folder / SHORT
+    text = page.read_text(encoding="utf-8")
+    (found,) = offers(running.folder, SHORT)
+    config = json.loads(html.unescape(found)) | {"python": other}
+    (page.parent / "public.html").write_text(
+        text.replace(found, html.escape(json.dumps(config), quote=True)), encoding="utf-8"
+    )
+    tab = open_live("book/start/public.html")
+    assert not any("localhost" in url for url in tab.requests)
+    tab.start()
+    assert tab.state == "ready"
+    assert any(url == other + "pyodide.mjs" for url in tab.requests)
+    assert tab.run(1, "import adjode, autograd\nadjode.__name__") == "'adjode'"
+    tab.close()
+    assert tab.errors == []
+
+
+def test_the_button_names_the_public_address():
+    sys.path.insert(0, str(ROOT / "book" / "_ext"))
+    try:
+        import live
+    finally:
+        sys.path.pop(0)
+    told = live.button({"bytes": 38e6, "python": "https://cdn.example.org/pyodide/"})
+    assert "Python comes from" in told
+    assert "cdn.example.org</span>: about 38 MB" in told
+    assert " hidden>" not in told
+    assert " hidden>" in live.button({"bytes": 38e6, "python": ""})
+
+
 # When it does not come
 
 
@@ -646,3 +740,11 @@ def test_opened_from_a_file_the_button_says_what_to_do(browser, running):
     assert "cannot start Python" in tab.page.locator(".live-note").inner_text()
     tab.close()
     assert tab.errors == []
+
+
+def test_what_is_excused_from_agreeing_is_little_and_still_there(site, root):
+    pages = [path.relative_to(site).as_posix() for path in site.rglob("book/*/*.html")]
+    sources = [c.source for page in pages for c in executed(site, page) if c.cell_type == "code"]
+    for part in SENSITIVE:
+        assert any(part in source for source in sources), part
+    assert sum(map(sensitive, sources)) < 0.03 * len(sources)

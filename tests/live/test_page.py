@@ -1,21 +1,25 @@
 """What runs inside the worker, tried here without one: outputs, errors, slips, needs."""
 
-import importlib.util
+import importlib
 import json
+import sys
 
 import pytest
 
 
 @pytest.fixture
-def live(root):
-    """The worker's module, and what it has told the live."""
-    path = root / "book" / "_static" / "live" / "page.py"
-    spec = importlib.util.spec_from_file_location("live_page", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def live(root, monkeypatch):
+    """The worker's modules, fresh, and what they have told the page."""
+    monkeypatch.syspath_prepend(root / "book" / "_static" / "live")
+    for name in [n for n in sys.modules if n.partition(".")[0] in ("live_page", "receipts", "IPython")]:
+        monkeypatch.delitem(sys.modules, name)
+    module = importlib.import_module("live_page")
+    module.tell_module = importlib.import_module("live_page.tell")
     module.told = []
-    module.send = lambda text: module.told.append(json.loads(text))
-    return module
+    module.Page.send = lambda text: module.told.append(json.loads(text))
+    yield module
+    for name in [n for n in sys.modules if n.partition(".")[0] in ("live_page", "receipts", "IPython")]:
+        del sys.modules[name]
 
 
 def run(live, source, number=1):
@@ -49,9 +53,9 @@ def test_what_is_printed_is_bounded_and_the_page_says_so(live):
         live.out.write(f"{i}\n")
     live.out.end()
     text = "".join(t["text"] for t in only(live.told, "text"))
-    assert len(text.splitlines()) in range(live.MOST_LINES, live.MOST_LINES + 3)
+    assert len(text.splitlines()) in range(live.tell_module.MOST_LINES, live.tell_module.MOST_LINES + 3)
     assert "of 5,000 lines" in only(live.told, "note")[0]["text"]
-    assert len(only(live.told, "text")) < 2 * live.CALM  # gathered, not one message a line
+    assert len(only(live.told, "text")) < 2 * live.tell_module.CALM  # gathered, not one message a line
     live.told.clear()
     live.out.write("again")
     live.out.end()
@@ -82,7 +86,7 @@ def test_a_syntax_error_points_at_its_place(live):
 def test_endless_recursion_is_told_once(live):
     _, told = run(live, "def f(n):\n    return f(n + 1)\nf(0)")
     frames = told[-1]["frames"]
-    assert len(frames) <= live.MOST_FRAMES
+    assert len(frames) <= importlib.import_module("live_page.errors").MOST_FRAMES
     assert max(f.get("times", 0) for f in frames) > 100
     assert "calls itself" in told[-1]["hint"]
 
@@ -112,7 +116,7 @@ check("eq-x", d(lam*z, t), -piece(lam)*z
 
 def cut(live, source):
     """Each slip as the line it is on, what stands there, and what comes instead."""
-    return [(source[:a].count("\n") + 1, source[a:b], new) for a, b, new, _ in live.slips(source)]
+    return [(source[:a].count("\n") + 1, source[a:b], new) for a, b, new, _ in live.slips.slips(source)]
 
 
 def test_slips_are_the_signs_and_transposes_of_what_is_checked(live):
@@ -120,7 +124,7 @@ def test_slips_are_the_signs_and_transposes_of_what_is_checked(live):
 
 
 def test_each_slip_is_still_python_and_changes_the_code(live):
-    for a, b, new, _ in live.slips(CHECK):
+    for a, b, new, _ in live.slips.slips(CHECK):
         slipped = CHECK[:a] + new + CHECK[b:]
         compile(slipped, "slipped", "exec")
         assert slipped != CHECK
@@ -129,7 +133,7 @@ def test_each_slip_is_still_python_and_changes_the_code(live):
 def test_a_product_is_turned_round_by_a_minus(live):
     source = 'check("é", x, a*b)'
     assert cut(live, source) == [(1, "", "-")]
-    a, _, new, _ = live.slips(source)[0]
+    a, _, new, _ = live.slips.slips(source)[0]
     assert source[:a] + new + source[a:] == 'check("é", x, -a*b)'
 
 
@@ -138,8 +142,13 @@ def test_in_a_measured_check_the_formulas_can_be_broken(live):
     assert cut(live, source) == [(3, "-", "+"), (4, "+", "-")]
 
 
+def test_wrong_versions_of_a_premise_and_indices_are_left_alone(live):
+    source = 'check("eq", a, b + c[i - 1], using=[check("p", a, -b, wrong={"n": c + d})])'
+    assert cut(live, source) == [(1, "+", "-"), (1, "-", "")]
+
+
 def test_code_that_does_not_parse_has_no_slips(live):
-    assert live.slips("check(") == []
+    assert live.slips.slips("check(") == []
 
 
 def test_a_flipped_sign_is_refused_with_its_term_and_a_witness(live, root):
@@ -152,7 +161,7 @@ def test_a_flipped_sign_is_refused_with_its_term_and_a_witness(live, root):
     assert good
     assert only(told, "receipt")[0]["record"]["state"] == "holds"
     assert "wrong versions refused so far" in only(told, "doing")[0]["text"]
-    (a, b, new, _), *_ = live.slips(source)
+    (a, b, new, _), *_ = live.slips.slips(source)
     good, told = run(live, source[:a] + new + source[b:])
     record = only(told, "receipt")[0]["record"]
     assert not good
@@ -177,4 +186,10 @@ def test_a_flipped_sign_is_refused_with_its_term_and_a_witness(live, root):
     ],
 )
 def test_the_cells_above_that_a_cell_needs(live, above, source, needed):
-    assert live.needs(above, source) == needed
+    assert live.needs.needs(above, source) == needed
+
+
+def test_only_what_is_not_there_is_asked_for(live):
+    source = "import numpy as np, no_such_one\nfrom no_such_two.inner import x\nfrom json import dumps"
+    assert live.lacking(source) == "import no_such_one\nimport no_such_two"
+    assert live.lacking("import (") == ""

@@ -108,6 +108,7 @@ export class Cell {
     let images = 0;
     this.shown = new Output(this.output, () => this.alts[images++] || `Figure of cell ${this.number}, as it ran now`,
       (frame) => this.page.place(frame, this));
+    this.shown.slipped = this.right !== undefined; // then a verdict that refuses is what was asked for
     this.output.hidden = false;
     const began = performance.now();
     this.set("running", "running");
@@ -187,7 +188,7 @@ export class Cell {
     this.panel.replaceChildren(el("span", {}, "Press a marked sign in the code to flip it. The check will run. "), any);
     const first = this.editor.pre.querySelector(".live-slip");
     first.focus({ preventScroll: true });
-    first.scrollIntoView({ block: "nearest", inline: "center" });
+    first.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
   leaveBreak() {
@@ -203,7 +204,7 @@ export class Cell {
     this.right ??= source;
     this.editor.text = source.slice(0, start) + instead + source.slice(end);
     this.editor.point(start, start + Math.max(instead.length, 1));
-    this.editor.pre.querySelector(".live-here")?.scrollIntoView({ block: "nearest", inline: "center" });
+    this.editor.pre.querySelector(".live-here")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     this.look = true;
     this.runButton.focus({ preventScroll: true });
     this.page.run(this);
@@ -219,7 +220,7 @@ export class Cell {
     const box = this.shown.refused;
     if (box) box.append(el("p", {}, button));
     else {
-      const words = this.state === "good"
+      const words = this.state === "good" && !this.shown.kinds.includes("refused")
         ? "This slip was not refused here: it may do no harm, or show only in a check further down. "
         : "";
       this.output.hidden = false;

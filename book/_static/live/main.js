@@ -54,7 +54,8 @@ class Page {
       wheels: this.config.wheels.map((wheel) => ({ ...wheel, address: absolute(wheel.address) })),
       files: this.config.files.map((file) => ({ address: absolute(file.address), path: file.path })),
       folder: this.config.folder,
-      page: new URL("./page.py", import.meta.url).href + new URL(import.meta.url).search,
+      modules: this.config.modules.map((name) => (
+        { name, address: new URL(`./live_page/${name}`, import.meta.url).href + new URL(import.meta.url).search })),
     };
     this.python = new Python(config, {
       progress: ({ loaded }) => this.loading(loaded),
@@ -133,8 +134,11 @@ class Page {
   lose(words) {
     this.lost = words;
     this.python.end();
-    for (const cell of this.queue.splice(0)) cell.set(cell.before || "idle");
-    for (const cell of this.cells) cell.ran = false;
+    this.queue = [];
+    for (const cell of this.cells) {
+      cell.ran = false;
+      if (cell !== this.running) cell.set("idle");
+    }
     this.finishLost?.();
     this.startAgain();
   }
@@ -144,10 +148,6 @@ class Page {
   }
 
   // Running
-
-  source(cell) {
-    return cell.source;
-  }
 
   run(cell) {
     if (this.state === "failed") this.startAgain();
@@ -180,6 +180,7 @@ class Page {
     if (this.busy || this.state !== "ready") return;
     this.busy = true;
     this.stopAll.hidden = false;
+    this.again.hidden = true;
     while (this.queue.length && this.state === "ready") {
       const cell = this.queue[0];
       const first = cell.alone ? await this.needed(cell) : [];
@@ -200,6 +201,7 @@ class Page {
     }
     this.busy = false;
     this.stopAll.hidden = true;
+    this.again.hidden = false;
     if (this.queue.length && this.state === "ready") this.pump();
   }
 
@@ -228,6 +230,7 @@ class Page {
       return false;
     }
     cell.end(answer);
+    this.offer.dataset.first ??= ((performance.now() - this.asked) / 1000).toFixed(2);
     const { told, refused } = cell.shown;
     if (told?.missing && this.cells.slice(0, cell.number - 1).some((other) => !other.ran)) {
       cell.say(`\`${told.missing}\` may come from a cell above. `, this.aboveButton(cell));
@@ -257,9 +260,7 @@ class Page {
 
   restart() {
     if (this.state === "loading") return;
-    this.lost = "Stopped: Python starts again.";
-    this.lose(this.lost);
-    for (const cell of this.cells) if (!cell.editor.edited && cell.state !== "running") cell.mark.textContent = "";
+    this.lose("Stopped: Python starts again, without its variables.");
   }
 
   slips(source) {

@@ -47,11 +47,19 @@ const ACTIONS = {
   "factors swapped": "has its factors in the wrong order",
 };
 
+// The number of an equation of this page, with its label.
+function equation(label) {
+  const place = document.getElementById(`equation-${label}`);
+  const number = place?.querySelector(".eqno")?.firstChild?.textContent.trim();
+  const name = el("span", { class: "live-label" }, label);
+  return number ? el("span", {}, el("a", { href: `#equation-${label}` }, number), " ", name) : name;
+}
+
 // A refusal is what the reader came for: the equation, the term, the witness.
 function refusal(parts) {
   const { record } = parts;
   const undecided = record.state === "undecided", toothless = record.state === "toothless";
-  const name = record.label ? el("span", { class: "live-label" }, record.label) : "The equation";
+  const name = record.label ? equation(record.label) : "The equation";
   const verdict = undecided ? " is undecided, which counts as refused." : toothless
     ? " has a check without teeth." : " is refused.";
   const box = el("div", { class: "live-refusal", role: "group", "aria-label": "Refused" },
@@ -174,9 +182,8 @@ export class Output {
   receipt(data) {
     const { record } = data;
     if (record.kind === "feedback") this.box.append(answer(data));
-    else if (record.state === "holds" || record.kind === "trial") this.box.append(receipt(data));
+    else if (record.state === "holds" || (record.kind === "trial" && !this.slipped)) this.box.append(receipt(data));
     else this.box.append((this.refused = refusal(data)));
-    if (record.state === "refused") this.refusedRecord = record;
     this.kinds.push(record.state);
   }
 

@@ -64,18 +64,18 @@ async function bytes(address) {
   return new Uint8Array(await (await countedFetch(address)).arrayBuffer());
 }
 
-async function start({ index, packages, wheels, files, folder, page, interrupt }) {
+async function start({ index, packages, wheels, files, folder, modules, interrupt }) {
   self.fetch = countedFetch;
-  const [{ loadPyodide }, source, ...contents] = await Promise.all([
+  const [{ loadPyodide }, sources, ...contents] = await Promise.all([
     import(index + "pyodide.mjs").catch((error) => {
       fail("pyodide.mjs", "it did not come");
       throw error;
     }),
-    plainFetch(page).then((answer) => answer.text()),
+    Promise.all(modules.map((module) => bytes(module.address))),
     ...wheels.map((wheel) => bytes(wheel.address)),
     ...files.map((file) => bytes(file.address)),
   ]);
-  pyodide = await loadPyodide({ indexURL: index, packages, env: { MPLBACKEND: "module://live_backend" } });
+  pyodide = await loadPyodide({ indexURL: index, packages });
   const absent = packages.filter((name) => !(name in pyodide.loadedPackages));
   if (absent.length || failed) {
     fail(absent.join(", "), "it could not be loaded");
@@ -95,11 +95,11 @@ async function start({ index, packages, wheels, files, folder, page, interrupt }
     pyodide.FS.mkdirTree(file.path.replace(/\/[^/]*$/, ""));
     pyodide.FS.writeFile(file.path, contents[wheels.length + i]);
   });
-  pyodide.FS.writeFile("/lib/live_page.py", source);
+  pyodide.FS.mkdirTree("/lib/live_page");
+  modules.forEach((module, i) => pyodide.FS.writeFile(`/lib/live_page/${module.name}`, sources[i]));
   pyodide.runPython("import sys; sys.path.insert(0, '/lib'); import live_page");
   live = pyodide.pyimport("live_page");
-  live.send = (json) => postMessage(JSON.parse(json));
-  live.begin(folder);
+  live.begin(folder, (json) => postMessage(JSON.parse(json)));
   if (interrupt) pyodide.setInterruptBuffer(interrupt);
   say("ready", { version: pyodide.version, loaded });
 }
@@ -107,7 +107,8 @@ async function start({ index, packages, wheels, files, folder, page, interrupt }
 // What a cell imports, and the distribution has, but the page did not ask for.
 async function bring(source) {
   try {
-    await pyodide.loadPackagesFromImports(source, { messageCallback: () => {}, errorCallback: () => {} });
+    const lacking = live.lacking(source);
+    if (lacking) await pyodide.loadPackagesFromImports(lacking, { messageCallback: () => {}, errorCallback: () => {} });
   } catch {
     // It does not parse, or is not to be had: the cell will say so.
   }
