@@ -10,9 +10,10 @@ from teaching.guide import parts
 from teaching.notebooks import ROOT, title_of
 
 # Twice to three times what the page shows: some 1,500 pixels across.
-FINER = """\
+FINER = f"""\
 %config InlineBackend.figure_formats = ["png", "svg"]
 import matplotlib
+matplotlib.rc_file({str(ROOT / "book" / "matplotlibrc")!r})
 matplotlib.rcParams["figure.dpi"] = 280
 matplotlib.rcParams["svg.fonttype"] = "path"
 """
