@@ -411,8 +411,8 @@ def flip(tab, cell, which):
     outcome = "refused"
     if "This slip was not refused here" in text:
         outcome = "harmless"  # such as the sign of a multiplier, in its definition
-    elif "stand here as written" in text:
-        outcome = "reworded"  # inside a premise that has to stand there word for word
+    elif "stand here as written" in text or "does not fit" in text:
+        outcome = "unfit"  # inside a premise that has to stand there word for word, or by its shape
     else:
         assert cell.locator(".live-refusal").count() == 1, text
         assert "is refused" in text
