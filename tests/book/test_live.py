@@ -411,11 +411,10 @@ def flip(tab, cell, which):
     outcome = "refused"
     if "This slip was not refused here" in text:
         outcome = "harmless"  # such as the sign of a multiplier, in its definition
-    elif "stand here as written" in text or "does not fit" in text:
+    elif "is refused" not in text and cell.locator(".live-refusal").count() == 1:
         outcome = "unfit"  # inside a premise that has to stand there word for word, or by its shape
     else:
         assert cell.locator(".live-refusal").count() == 1, text
-        assert "is refused" in text
         assert re.search("[Tt]he (wrong )?term", text)
         assert "Witness: the two sides differ by" in text
     cell.locator("button", has_text="Put it right").click()
