@@ -380,34 +380,48 @@ def test_every_cell_runs_and_agrees_and_a_flipped_sign_is_refused(
 
 
 def break_one(tab, sources):
-    """Flip the first sign of the quickest symbolic check of the page, and put it right again."""
-    checked = [n for n, source in enumerate(sources, 1) if re.search(r"(?m)^\S*( = )?check\(", source)]
+    """Flip a sign in a quick symbolic check of the page, see the refusal, and put it right again."""
+    checked = [n for n, source in enumerate(sources, 1) if re.search(r"(?m)^(\w+ = )?check\(", source)]
     times = {n: tab.cell(n).locator(".live-mark").inner_text() for n in checked}
-    for number in sorted(checked, key=lambda n: float(times[n].split()[0]) if "min" not in times[n] else 99):
-        cell = tab.cell(number)
-        fold = cell.locator(":scope > details.hide:not([open]) > summary")
-        if cell.is_visible() and not fold.count() and flip(tab, cell):
-            return
+    checked.sort(key=lambda n: float(times[n].split()[0]) if "min" not in times[n] else 99)
+    cells = [tab.cell(n) for n in checked]
+    cells = [
+        c for c in cells if c.is_visible() and not c.locator(":scope > details.hide:not([open])").count()
+    ]
+    outcomes = []
+    for cell in cells[:3]:
+        for which in range(3):
+            outcomes.append(flip(tab, cell, which))
+            if outcomes[-1] == "refused":
+                return
+    assert not cells, outcomes
 
 
-def flip(tab, cell):
+def flip(tab, cell, which):
+    """Flip one sign: "refused" with a term and a witness, "harmless" as the page says, or "none" left."""
     cell.locator(".live-break").click()
-    slip = cell.locator(".live-slip").last
+    slip = cell.locator(".live-slip").nth(which)
     tab.page.wait_for_timeout(300)
     if not slip.count():
-        return False
+        cell.locator(".live-break").click()
+        return "none"
     slip.click()
     tab.idle()
-    refusal = cell.locator(".live-refusal")
-    assert refusal.count() == 1, cell.inner_text()
-    assert "is refused" in refusal.inner_text()
-    assert "The term" in refusal.inner_text()
-    assert "Witness: the two sides differ by" in refusal.inner_text()
-    cell.locator(".live-repair").click()
+    text = cell.locator(":scope > .cell_output").inner_text()
+    outcome = "refused"
+    if "This slip was not refused here" in text:
+        outcome = "harmless"  # such as the sign of a multiplier, in its definition
+    elif "is refused" not in text and cell.locator(".live-refusal").count() == 1:
+        outcome = "unfit"  # inside a premise that has to stand there word for word, or by its shape
+    else:
+        assert cell.locator(".live-refusal").count() == 1, text
+        assert re.search("[Tt]he (wrong )?term", text)
+        assert "Witness: the two sides differ by" in text
+    cell.locator("button", has_text="Put it right").click()
     tab.idle()
     assert cell.get_attribute("data-live") == "good"
     assert cell.locator(".live-refusal").count() == 0
-    return True
+    return outcome
 
 
 # What a reader does

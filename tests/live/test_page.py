@@ -186,7 +186,15 @@ def test_a_flipped_sign_is_refused_with_its_term_and_a_witness(live, root):
     ],
 )
 def test_the_cells_above_that_a_cell_needs(live, above, source, needed):
-    assert live.needs.needs(above, source) == needed
+    assert live.needs.needs([*above, source], len(above), [0] * (len(above) + 1)) == needed
+    assert live.needs.needs([*above, source], len(above), [1] * (len(above) + 1)) == []
+
+
+def test_a_name_that_a_later_cell_took_is_made_again(live):
+    sources = ["x = 1", "y = 2", "x + y", "x = 'other'"]
+    assert live.needs.needs(sources, 2, [1, 2, 3, 4]) == [0]
+    assert live.needs.needs(sources, 2, [5, 2, 3, 4]) == []
+    assert live.needs.needs(sources, 2, [0, 0, 0, 0]) == [0, 1]
 
 
 def test_only_what_is_not_there_is_asked_for(live):

@@ -10,7 +10,7 @@ const CHECKED = /\b(check|numeric|order|bound|verdict)\s*\(/;
 export class Cell {
   // `page` runs cells: run(cell), cancel(cell), slips(source), and keeps edits.
   constructor(element, number, page) {
-    Object.assign(this, { element, number, page, state: "idle", ran: false });
+    Object.assign(this, { element, number, page, state: "idle", ran: false, stamp: 0 });
     const pre = element.querySelector(".cell_input pre");
     this.editor = new Editor(pre, `Code cell ${number} of ${page.count}`, page.help, {
       run: () => page.run(this),
@@ -202,6 +202,7 @@ export class Cell {
   slip(source, [start, end, instead]) {
     this.leaveBreak();
     this.right ??= source;
+    this.slipLine = source.slice(0, start).split("\n").length;
     this.editor.text = source.slice(0, start) + instead + source.slice(end);
     this.editor.point(start, start + Math.max(instead.length, 1));
     this.editor.pre.querySelector(".live-here")?.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -218,6 +219,9 @@ export class Cell {
     }
     const button = el("button", { type: "button", class: "live-repair", onclick: () => this.repair() }, "Put it right");
     const box = this.shown.refused;
+    if (box && !box.querySelector(".live-term")) {
+      box.append(el("p", { class: "live-term" }, `The wrong term is the one at the mark, in line ${this.slipLine}.`));
+    }
     if (box) box.append(el("p", {}, button));
     else {
       const words = this.state === "good" && !this.shown.kinds.includes("refused")

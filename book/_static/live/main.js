@@ -137,6 +137,7 @@ class Page {
     this.queue = [];
     for (const cell of this.cells) {
       cell.ran = false;
+      cell.stamp = 0;
       if (cell !== this.running) cell.set("idle");
     }
     this.finishLost?.();
@@ -205,12 +206,12 @@ class Page {
     if (this.queue.length && this.state === "ready") this.pump();
   }
 
-  // The cells above that have not run yet, and that this one cannot do without.
+  // The cells above that this one cannot do without, and that have not run, or whose names were taken since.
   async needed(cell) {
-    const above = this.cells.slice(0, cell.number - 1);
-    if (above.every((other) => other.ran)) return [];
-    const numbers = await this.python.needs(above.map((other) => other.source), cell.source);
-    return numbers.map((i) => above[i]).filter((other) => !other.ran && !this.queue.includes(other));
+    const { cells } = this, own = cell.number - 1;
+    if (cells.slice(0, own).every((other) => other.stamp) && !cells.slice(own + 1).some((other) => other.stamp)) return [];
+    const numbers = await this.python.needs(cells.map((other) => other.source), own, cells.map((other) => other.stamp));
+    return numbers.map((i) => cells[i]).filter((other) => !this.queue.includes(other));
   }
 
   async runOne(cell) {
@@ -224,6 +225,7 @@ class Page {
     ]);
     this.running = null;
     cell.mine = false;
+    cell.stamp = answer.lost ? 0 : (this.clock = (this.clock || 0) + 1);
     if (answer.lost) {
       cell.end({ good: false, lost: true, words: "stopped" });
       cell.say(this.lost, " ", this.aboveButton(cell));

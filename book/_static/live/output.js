@@ -161,7 +161,10 @@ export class Output {
       this.told = data;
       const box = errorBox(data, this.place);
       if (box) this.box.append(box);
-      else if (!this.refused) this.box.append(el("div", { class: "live-refusal" }, el("p", { class: "live-verdict" }, `✗ ${data.refused}`)));
+      else if (!this.refused) {
+        this.refused = el("div", { class: "live-refusal" }, el("p", { class: "live-verdict" }, `✗ ${data.refused}`));
+        this.box.append(this.refused);
+      }
     }
   }
 

@@ -61,9 +61,9 @@ export class Python {
     return this.ask({ kind: "warm", name });
   }
 
-  // Which of the cells above a cell cannot do without.
-  async needs(above, source) {
-    return (await this.ask({ kind: "needs", above, source })).needs || [];
+  // Which of the cells above have to run before a cell: all sources, its place, and when each ran.
+  async needs(...cells) {
+    return (await this.ask({ kind: "needs", cells })).needs || [];
   }
 
   // Ask the cell to stop; true if it does so by itself, and the variables stay.

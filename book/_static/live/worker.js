@@ -132,7 +132,7 @@ onmessage = async ({ data }) => {
     } else if (kind === "slips") {
       say("done", { id, slips: JSON.parse(live.slips_of(data.source)) });
     } else if (kind === "needs") {
-      say("done", { id, needs: JSON.parse(live.needs_of(JSON.stringify(data.above), data.source)) });
+      say("done", { id, needs: JSON.parse(live.needs_of(JSON.stringify(data.cells))) });
     }
   } catch (error) {
     say(kind === "start" ? "failed" : "crashed", { failed, text: String(error.message || error).slice(-2000) });

@@ -80,8 +80,8 @@ def begin(folder, send):
 lacking = needs.lacking
 
 
-def needs_of(above, source):
-    return json.dumps(needs.needs(json.loads(above), source))
+def needs_of(cells):
+    return json.dumps(needs.needs(*json.loads(cells)))
 
 
 def slips_of(source):

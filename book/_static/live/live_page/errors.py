@@ -10,7 +10,7 @@ TOO_LONG = "Maximum allowed dimension|index-sized|array is too big"
 def explain(error, name):
     """The error, its places in the cells of the page, and what to do about it."""
     kind = type(error).__name__
-    if kind == "Refused":
+    if kind in ("Refused", "ShapeError"):  # shapes that do not fit refuse a lost transpose
         return {"title": "", "refused": str(error), "frames": []}
     if isinstance(error, KeyboardInterrupt):
         return {"title": "Stopped.", "frames": frames(error, name)[-1:], "stopped": True}

@@ -22,15 +22,24 @@ def has(name):
     return name in sys.modules or find_spec(name) is not None
 
 
-def needs(above, source):
-    """The cells above without which a cell could not run, in order: they make, or change, what it uses."""
-    wanted, kept = names(source)[1], []
-    for i in reversed(range(len(above))):
-        made, used = names(above[i])
-        if "*" in made or made & wanted:
-            kept.append(i)
-            wanted |= used
-    return kept[::-1]
+def needs(sources, number, stamps):
+    """The cells above that have to run before cell ``number``, in order.
+
+    They make, or change, what it uses, and have not run yet (stamp 0); or a cell further down, that ran
+    after them, has given one of their names to something else.
+    """
+    wanted, found = set(names(sources[number])[1]), []
+    below = [(names(sources[j])[0], stamps[j]) for j in range(number + 1, len(sources)) if stamps[j]]
+    for i in reversed(range(number)):
+        made, used = names(sources[i])
+        shared = wanted if "*" in made else made & wanted
+        if "*" not in made and not shared:
+            continue
+        taken = any(theirs & shared for theirs, stamp in below if stamp > stamps[i])
+        if taken or not stamps[i]:
+            found.append(i)
+        wanted |= used
+    return found[::-1]
 
 
 def names(source):
