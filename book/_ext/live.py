@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 SOURCES = Path(__file__).resolve().parents[1] / "_static" / "live"
 PINNED = Path(__file__).resolve().with_name("pyodide.json")
+LOOKS = Path(__file__).resolve().parents[1] / "matplotlibrc"  # of figures, here as when the book is built
 FOLDER = "/book"  # where the book lies in the worker's file system
 # What each import of a cell needs of Pyodide's packages.
 NEEDS = {
@@ -142,6 +143,9 @@ def configuration(app, pagename, sources):
     packages = with_all_needed({n for m in imported for n in NEEDS.get(m, [])}, known)
     files = sorted(set(re.findall(r"\.\./data/([\w.-]+)", sources)))
     app.live_files.update(files)
+    places = {f"_static/live/data/{name}": f"{FOLDER}/data/{name}" for name in files}
+    if "matplotlib" in imported:
+        places[f"_static/live/{LOOKS.name}"] = f"{FOLDER}/{LOOKS.name}"
     core = sum(f["bytes"] for f in pinned()["core"].values())
     address = app.config.book_python_address
     return {
@@ -153,7 +157,7 @@ def configuration(app, pagename, sources):
         "warm": list(dict.fromkeys(n for m in WARM if m in imported for n in WARM[m])),
         "bytes": core + app.live_bytes + sum(known[p]["bytes"] for p in packages),
         "wheels": app.live_wheels,
-        "files": [{"address": f"_static/live/data/{f}", "path": f"{FOLDER}/data/{f}"} for f in files],
+        "files": [{"address": address, "path": path} for address, path in places.items()],
         "folder": f"{FOLDER}/{pagename.split('/')[-2] if '/' in pagename else ''}",
         "temml": f"_static/live/temml.min.js?v={app.live_version}" if TEMML.is_file() else "",
     }
@@ -195,6 +199,7 @@ def write(app, exception):
     for path in data.iterdir():
         if path.name in app.live_files or (live / "data" / path.name).exists():
             shutil.copy(path, live / "data")
+    shutil.copy(LOOKS, live)
     for wheel in (Path(app.outdir).parent / "live").glob("*.whl"):
         shutil.copy(wheel, live)
     if TEMML.is_file():

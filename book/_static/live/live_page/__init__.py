@@ -74,6 +74,7 @@ def begin(folder, send):
     sys.stdout, sys.stderr, builtins.input = out, err, no_input
     sys.modules["__main__"] = main
     os.environ["MPLBACKEND"] = "module://live_page.backend"
+    os.environ["MATPLOTLIBRC"] = os.path.join(os.path.dirname(folder), "matplotlibrc")
     pretend_ipython()
 
 
