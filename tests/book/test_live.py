@@ -84,8 +84,8 @@ def test_data_that_the_cells_read_are_there(page, site):
     if not offers(site, page):
         return
     for file in configuration(site, page)["files"]:
-        name = file["address"].rpartition("/")[2]
-        assert (site / file["address"]).read_bytes() == (ROOT / "book" / "data" / name).read_bytes()
+        source = ROOT / file["path"].removeprefix("/")
+        assert (site / file["address"]).read_bytes() == source.read_bytes()
 
 
 def test_the_button_is_there_only_where_python_is(site):
