@@ -18,12 +18,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
+import handouts
 import pyodide
 from tools import npm_install
 
@@ -32,24 +31,12 @@ BUILD = ROOT / "_build"
 SITE = BUILD / "html"
 DOCTREES = BUILD / ".doctrees"
 
-NOTEBOOKS = BUILD / "notebooks"
-
-ARCHIVE = "the-checked-adjoint.zip"
-
 # What the cells compute with: a change re-runs every cell.
 CODE = ["src", "book/data", "book/matplotlibrc", "book/kernel.py", "requirements.txt",
         "pyproject.toml"]  # fmt: skip
 # What the pages are made with: a change reads every page again, with the outputs at hand.
 PAGES = ["_config.yml", "_toc.yml", "book/_ext", "book/_static", "book/_templates",
          "book/references.bib"]  # fmt: skip
-
-# What the notebooks import beside the wheel; the pins are those of the book.
-RUNTIME = ("autograd==", "matplotlib==", "mpmath==", "numpy==", "scipy==", "sympy==")
-NOTEBOOKS_README = """# The Checked Adjoint: the notebooks
-
-Each chapter of the book as a notebook, and the wheel that it installs. Written by `make notebooks`;
-changes belong into the chapters, not here.
-"""
 
 # Its command, without the traceback of its own that it adds to each error of the book.
 JUPYTER_BOOK = """
@@ -90,54 +77,6 @@ def changed(stamp, names, note=""):
 def remove(*paths):
     for path in paths:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def make_wheel(folder):
-    """Build the wheel of ``src/`` from a clean copy, so that nothing old gets into it."""
-    remove(folder)
-    with tempfile.TemporaryDirectory() as name:
-        copy = Path(name)
-        for file in ["pyproject.toml", "README.md", "LICENSE"]:
-            shutil.copy(ROOT / file, copy)
-        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
-        shutil.copytree(ROOT / "src", copy / "src", ignore=ignore)
-        command = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, copy]
-        subprocess.run([sys.executable, "-m", "pip", *command], check=True)
-
-
-def make_archive(path):
-    """Offer the whole site as one file, for reading without a network."""
-    path.unlink(missing_ok=True)
-    files = [
-        p
-        for p in sorted(SITE.rglob("*"))
-        if p.is_file() and p.suffix not in {".inv", ".zip"} and "pyodide" not in p.relative_to(SITE).parts
-    ]  # from a file no page could start it
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in files:
-            if file.name != ".buildinfo":
-                archive.write(file, Path("the-checked-adjoint", file.relative_to(SITE)))
-
-
-def gather_notebooks():
-    """Copy the notebooks of the site into a folder that can be a branch of the repository."""
-    remove(NOTEBOOKS)
-    for notebook in sorted(SITE.rglob("*.ipynb")):
-        target = NOTEBOOKS / notebook.relative_to(SITE)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(notebook, target)
-    wheel = next((BUILD / "wheels").glob("*.whl"))
-    shutil.copytree(wheel.parent, NOTEBOOKS / "wheels")
-    pins = (ROOT / "requirements.txt").read_text().splitlines()
-    pinned = [pin for pin in pins if pin.startswith(RUNTIME)]
-    lines = [
-        "# What the notebooks need: Binder reads this file.",
-        *pinned,
-        f"./wheels/{wheel.name}[notebook]",
-    ]
-    (NOTEBOOKS / "requirements.txt").write_text("\n".join(lines) + "\n")
-    (NOTEBOOKS / "runtime.txt").write_text("python-3.12\n")
-    (NOTEBOOKS / "README.md").write_text(NOTEBOOKS_README)
 
 
 def install_typesetter():
@@ -185,7 +124,7 @@ def main():
     if code_changed:
         print("The code has changed: every cell runs.", flush=True)
         remove(BUILD / ".jupyter_cache")
-        make_wheel(BUILD / "wheels")
+        handouts.make_wheel(BUILD / "wheels")
     if code_changed or pages_changed or unfinished.exists() or not SITE.exists():
         remove(DOCTREES, SITE)
     remove(BUILD / "failed")
@@ -204,9 +143,9 @@ def main():
               "\nwhat there is of the pages lies in _build/failed.", file=sys.stderr)  # fmt: skip
         return 1
     shutil.copytree(BUILD / "wheels", SITE / "_static" / "wheels", dirs_exist_ok=True)
-    make_archive(SITE / ARCHIVE)
+    handouts.make_archive(SITE)
     pyodide.install(SITE)
-    gather_notebooks()
+    handouts.gather_notebooks(SITE, BUILD / "wheels", BUILD / "notebooks")
     unfinished.unlink()
     print(f"\nThe book is built ({seconds:.0f} s). Open it:"
           f"\n\n    {(SITE / 'index.html').as_uri()}"
