@@ -11,7 +11,7 @@ from teaching.grade import grade
 from teaching.sheets import assignment, seed_of
 
 NAME = "static_solve"
-LIMITS = sandbox.Limits(seconds=15, cell_seconds=4, cpu=10)
+LIMITS = sandbox.Limits(seconds=30, cell_seconds=8, cpu=20)
 STUDENTS = [
     "ada",
     "bob",
