@@ -83,14 +83,19 @@ def write_assignments(out, course):
 
 
 def class_of(out, students):
-    """The file of the class: made once, with a secret; read, and extended, after that."""
+    """The file of the class: the secret is made once, and kept; the names are those of the list."""
     if students is None:
         return {"secret": EVERYONE, "students": None}
     path = out / "class.json"
     lines = Path(students).read_text(encoding="utf-8").splitlines()
-    names = list(dict.fromkeys(clean(line.strip()) for line in lines if line.strip()))
+    names = [clean(line.strip()) for line in lines if line.strip()]
     if not names:
         raise ValueError(f"{students} holds no names: one in each line is needed")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"{students} holds {', '.join(twice)} more than once: two students need two names;"
+            " add a letter or a number to one"
+        )
     course = {"secret": secrets.token_hex(16)}
     if path.exists():
         course = json.loads(path.read_text())

@@ -14,6 +14,8 @@ import numpy as np
 RTOL = 1e-4
 # A claim this near to the answer of another sheet is that answer.
 SAME = 1e-6
+# A claim further from the answer than this is not called near to it, however wide the tolerance is.
+NEAR = 0.05
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,15 @@ def close(a, b, rtol):
         return False
     largest = np.max(np.abs(b), initial=0.0) or 1.0
     return bool(np.all(np.abs(a - b) <= rtol * np.maximum(np.abs(b), 1e-3 * largest)))
+
+
+def rounded(answer, right):
+    """Whether these are the right numbers with two to five decimals, the last one off by one at most."""
+    far = np.max(np.abs(answer - right))
+    return any(
+        far < 1.5 * 10.0**-d < 1.5 * np.min(np.abs(right)) and np.array_equal(answer, np.round(answer, d))
+        for d in (2, 3, 4, 5)
+    )
 
 
 # Formulas
@@ -170,7 +181,7 @@ class Numbers:
                     return other_sheet(who)
         if right.size > 1 and close(np.sort(answer), np.sort(right), self.rtol):
             return Verdict("mistake", "Not yet: these are the numbers, in another order.")
-        if close(answer, right, 30 * self.rtol):
+        if close(answer, right, min(30 * self.rtol, NEAR)) or rounded(answer, right):
             return Verdict(
                 "wrong",
                 f"Very near, but not within {self.rtol:g} of it: too rough a calculation, or rounded.",

@@ -110,7 +110,8 @@ def head(assignment, sheet, edition, student):
     )
     lines.append(
         "Put your answers where `...` stands, and keep the names. The cells with the data stay as they are."
-        " Before you hand it in: restart, and run all cells."
+        " Do not round on the way; a number that you type needs six digits. Before you hand it in: restart,"
+        " and run all cells."
     )
     if edition == "instructor":
         lines.append(

@@ -92,6 +92,12 @@ def draw(rng):
                         h * lam[1:] @ slopes[1:]
                     ),
                     "each layer's derivative has a factor h": lam[1:] @ slopes[:3],
+                    "this sum is right for rows that take f_z at z_{n+1}; see lam": (
+                        h * climb(at=1)[1:] @ slopes[:3]
+                    ),
+                    "this sum is right for rows that step back with 1 - h f_z; see lam": (
+                        h * climb(sign=-1)[1:] @ slopes[:3]
+                    ),
                     "theta is shared: all three layers count, not only the last": h * lam[3] * slopes[2],
                     "theta is shared: all three layers count, not only the first": h * lam[1] * slopes[0],
                 },

@@ -41,7 +41,8 @@ def draw(rng):
         Text(
             "An explicit scheme of three stages, with coefficients `a` and weights `b` of which none is"
             " zero. Backpropagation through its step is a step of the *partner* $a^*$ on the adjoint"
-            " equation, with the same weights."
+            " equation, with the same weights; it is read in the direction of time, from $\\lambda_n$ to"
+            " $\\lambda_{n+1}$."
         ),
         Given(
             "import numpy as np\n\n"

@@ -1,5 +1,7 @@
 """Find the planted bug in a small adjoint solver with a Taylor test, and mend it."""
 
+import re
+
 import numpy as np
 
 from teaching.keys import Choice, Function
@@ -14,8 +16,9 @@ ABOUT = dict(
     misconception="A gradient that descends is right.",
     notes=(
         "Seven bugs are drawn from. Ask for the *blocks* first: whether the gradient in $z_0$, in $\\theta$"
-        " or both are off already excludes most lines. Observation forgotten: $\\theta$ and $z_0$ are off,"
-        " and both become right when the middle observation is taken out of the loss."
+        " or both are off already excludes most lines. Line i: $\\theta$ and $z_0$ are off, and both"
+        " become right when the end is taken out of the loss and out of line a. The steps of the test are"
+        " small since the smallest of these errors is: with steps of 0.02 it passes."
     ),
 )
 
@@ -112,7 +115,13 @@ z_0, theta = np.array([0.9, -0.3]), np.array([{strength}, 0.3, 0.7])"""
 def planted(bug):
     _, right, wrong, _ = bug
     assert CODE.count(right) == 1, right
-    return CODE.replace(right, wrong)
+    return "\n".join(map(aligned, CODE.replace(right, wrong).split("\n")))
+
+
+def aligned(line):
+    """The line with its letter in the column of all letters: a shifted one would tell which is wrong."""
+    found = re.fullmatch(r"(.*?) +# ([a-i])", line)
+    return f"{found[1]:<81}# {found[2]}" if found else line
 
 
 def compiled(before, source):
@@ -140,7 +149,7 @@ def draw(rng):
     )
     mistakes["this is minus the gradient"] = lambda z, p: -compiled(before, CODE)(z, p)
     key = Function(compiled(before, CODE), inputs, mistakes, rtol=1e-6)
-    taylor = '''def taylor(block, steps=(0.02, 0.01, 0.005)):
+    taylor = '''def taylor(block, steps=(4e-5, 2e-5, 1e-5)):
     """Rates of |L(x + s d) - L(x) - s g d|: 2 for a right gradient, 1 for a wrong one."""
     direction = np.array([1.0, -0.7, 0.4, 0.8, -0.5])
     direction[slice(2, None) if block == "z_0" else slice(2)] = 0

@@ -105,7 +105,7 @@ def draw(rng):
                 clock,
                 {
                     "zero would be right for a field without explicit time": 0.0,
-                    "the difference of the two; moved together, they add": dt1 - dt0,
+                    "this is dL/dt1 - dL/dt0: the two add, and dL/dt0 has its own sign": (dt1 - dt0),
                 },
             ),
             "both = dL_dt0 + dL_dt1",

@@ -161,3 +161,19 @@ def test_the_orders_that_are_drawn_are_what_they_say():
 def test_a_seed_belongs_to_a_name_and_a_secret():
     assert seed_of("a", "order", "ada") == seed_of("a", "order", "ada")
     assert len({seed_of(s, n, who) for s in "ab" for n in NAMES for who in ("ada", "bob")}) == 4 * len(NAMES)
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_the_taylor_test_of_the_sheet_shows_each_planted_bug(number):
+    from teaching.assignments import planted_bug as p
+
+    source = p.planted(p.BUGS[number])
+    assert len({line.index("# ") for line in source.split("\n") if "# " in line}) == 1  # no letter stands out
+    given = [part.source for part in p.draw(np.random.default_rng(number)) if isinstance(part, Given)]
+    rates = {}
+    for which, code in {"planted": source, "right": p.CODE}.items():
+        space = {"print": lambda *_: None}
+        exec("\n".join([given[0], code, given[1]]), space)
+        rates[which] = np.array([space["taylor"](block) for block in ("z_0", "theta")])
+    assert np.allclose(rates["right"], 2, atol=0.02)
+    assert (rates["planted"] < 1.6).all(axis=1).any()

@@ -187,3 +187,9 @@ def test_everyones_sheet_is_written_beside_the_chapters(tmp_path):
         found = sorted(p.stem for p in (tmp_path / edition / "assignments" / EVERYONE).glob("*.ipynb"))
         assert found == sorted(NAMES)
     assert all(isinstance(q, Question) for q in assignment(NAMES[0]).sheet(1).questions)
+
+
+def test_a_name_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "names.txt").write_text("Anna B\nAnna_B\n")
+    with pytest.raises(ValueError, match="Anna_B more than once"):
+        editions.class_of(tmp_path, tmp_path / "names.txt")
