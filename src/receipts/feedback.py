@@ -48,8 +48,9 @@ class Numbers:
                 return "refused", f"Not yet: {slip}."
         if good.size > 1 and self._close(np.sort(answer), np.sort(self.right)).all():
             return "refused", "Not yet: these are the numbers, in another order."
-        which = ", ".join(str(i + 1) for i in np.flatnonzero(good)) or "none"
-        return "refused", "Not yet." if good.size == 1 else f"Not yet. Right so far: {which}."
+        which = ", ".join(str(i + 1) for i in np.flatnonzero(good))
+        said = f"number {which}" if good.any() else "none"
+        return "refused", "Not yet." if good.size == 1 else f"Not yet. Right so far: {said}."
 
     def _close(self, answer, number):
         """Near each number by its own size; only a zero has none."""

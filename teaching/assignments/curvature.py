@@ -127,8 +127,8 @@ theta, w = np.array({theta0.tolist()}), np.array({direction.tolist()})"""
         Question(
             "gauss_newton_product",
             2,
-            "A function `gauss_newton_product(theta, w)` that returns $Gw$, one pull and one push, "
-            "or with the Jacobian.",
+            "A function `gauss_newton_product(theta, w)` that returns $Gw$: a Jacobian-vector product and "
+            "a vector-Jacobian product, or the Jacobian itself.",
             Function(
                 gauss_newton,
                 inputs,

@@ -110,11 +110,11 @@ PAIR = numbers(0.4, -3, mistakes={"subtracted, not added": (0.6, -3)})
         ((0.4, -3), "holds", "Right."),
         ((0.4001, -3), "holds", "Right."),
         ((0.6, -3), "refused", "Not yet: subtracted, not added."),
-        ((0.4, 3), "refused", "Not yet. Right so far: 1."),
+        ((0.4, 3), "refused", "Not yet. Right so far: number 1."),
         ((7, 8), "refused", "Not yet. Right so far: none."),
         ((0.4,), "refused", "2 numbers are needed; got 1."),
         ("much", "refused", "Numbers are needed here; got 'much'."),
-        ((float("nan"), -3), "refused", "Not yet. Right so far: 2."),
+        ((float("nan"), -3), "refused", "Not yet. Right so far: number 2."),
     ],
 )
 def test_numbers_are_compared_one_by_one(answer, state, message):

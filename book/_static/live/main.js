@@ -184,6 +184,7 @@ class Page {
     this.again.hidden = true;
     while (this.queue.length && this.state === "ready") {
       const cell = this.queue[0];
+      this.say(`Cell ${cell.number} is next.`);
       const first = cell.alone ? await this.needed(cell) : [];
       if (this.state !== "ready" || this.queue[0] !== cell) continue;
       if (first.length) {
