@@ -87,7 +87,8 @@ def draw(rng):
         Question(
             "theta_hat",
             3,
-            "The two parameters of the best fit. Start near $(3, 0.4)$: from far away, descent ends elsewhere.",
+            "The two parameters of the best fit. Start near $(3, 0.4)$: from far away, descent ends "
+            "elsewhere.",
             Numbers(
                 best,
                 {
