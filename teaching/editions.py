@@ -9,8 +9,9 @@ from pathlib import Path
 import nbformat
 
 from teaching import notebooks
+from teaching.grade import load_class
 from teaching.sheets import EVERYONE, NAMES, assignment, seed_of
-from teaching.submissions import clean
+from teaching.submissions import NAMELESS, clean
 
 MARKED = notebooks.ROOT / "_build" / ".doctrees" / "editions"
 TABLE = notebooks.ROOT / "teaching" / "exercises.toml"
@@ -82,18 +83,42 @@ def write_assignments(out, course):
                 write_notebook(out / edition / "assignments" / (student or EVERYONE) / f"{name}.ipynb", made)
 
 
+def names_in(path):
+    """The names of a class: one in each line, each as it may stand in a path, no two the same."""
+    try:
+        lines = Path(path).read_bytes().decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise ValueError(
+            f"the names of the class, {path}, cannot be read ({error.strerror}): name a text file with a"
+            " name in each line, as in STUDENTS=names.txt"
+        ) from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text in UTF-8: save the names so, one in each line") from None
+    names = {}
+    for line in dict.fromkeys(line.strip() for line in lines if line.strip()):
+        name = clean(line)
+        if name == NAMELESS:
+            raise ValueError(f"{path}: {line[:60]!r} is no name: it needs a letter or a digit")
+        if name.casefold() in names:
+            raise ValueError(
+                f"{path}: {names[name.casefold()][:60]!r} and {line[:60]!r} would have the same folder,"
+                f" {name}: tell them apart by a letter or a digit"
+            )
+        names[name.casefold()] = line
+    if not names:
+        raise ValueError(f"{path} holds no names: one in each line is needed")
+    return [clean(line) for line in names.values()]
+
+
 def class_of(out, students):
     """The file of the class: made once, with a secret; read, and extended, after that."""
     if students is None:
         return {"secret": EVERYONE, "students": None}
     path = out / "class.json"
-    lines = Path(students).read_text(encoding="utf-8").splitlines()
-    names = list(dict.fromkeys(clean(line.strip()) for line in lines if line.strip()))
-    if not names:
-        raise ValueError(f"{students} holds no names: one in each line is needed")
+    names = names_in(students)
     course = {"secret": secrets.token_hex(16)}
     if path.exists():
-        course = json.loads(path.read_text())
+        course = load_class(path)
     course["students"] = names
     out.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,8 +18,18 @@ def load_class(path):
     """The secret and the students of a class; without one, everybody has the same sheet."""
     if path is None:
         return {"secret": EVERYONE, "students": None, "assignments": None}
-    found = json.loads(Path(path).read_text())
-    if not isinstance(found.get("secret"), str) or not isinstance(found.get("students"), list):
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        good = isinstance(found["secret"], str) and isinstance(found["students"], list)
+        good = good and all(isinstance(s, str) for s in found["students"])
+    except OSError as error:
+        raise ValueError(
+            f"the file of the class, {path}, cannot be read ({error.strerror}): name the class.json that"
+            " `make editions STUDENTS=names.txt` wrote"
+        ) from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        good = False
+    if not good:
         raise ValueError(
             f"{path} is no file of a class: it needs `secret` and `students` (see `make editions`)"
         )
@@ -110,7 +121,11 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
         raise ValueError(f"there is no notebook (.ipynb) below {folder}")
     course, how = load_class(course), how or sandbox.protection()
     say(f"{len(found)} notebooks. {how.words}")
-    results = [prepare(s, course, found[:i]) for i, s in enumerate(found)]
+    first = {}
+    for s in found:
+        if not s.problem:
+            first.setdefault((s.student, s.assignment), s)
+    results = [prepare(s, course, first) for s in found]
     ready = [r for r in results if not r["problem"]]
     labels = [(r["submission"].sheet, notebooks.label_of(r["seed"])) for r in ready]
     if course["students"] is None and labels and all(own and own != here for own, here in labels):
@@ -151,13 +166,14 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
     return results
 
 
-def prepare(submission, course, earlier):
-    """What is known before it runs, and why it may not be run."""
+def prepare(submission, course, first):
+    """What is known before it runs, and why it may not be run.
+
+    ``first``: by student and assignment, the file that is marked.
+    """
     problem, seed, student = submission.problem, None, submission.student
     if not problem:
-        if any(
-            (s.student, s.assignment) == (student, submission.assignment) and not s.problem for s in earlier
-        ):
+        if first[student, submission.assignment] is not submission:
             problem = (
                 "There is another file of the same student for the same assignment; the first one was marked."
             )
@@ -202,13 +218,13 @@ def absent(results, course, only):
 def write(out, results):
     folder = out / "reports"
     folder.mkdir(parents=True, exist_ok=True)
-    taken = set()
+    taken = Counter()
     for result in results:
         if result["submission"] is None:
             continue
-        name = f"{result['student']}-{result['assignment'] or 'unknown'}"
-        while name in taken:
-            name += "-again"
-        taken.add(name)
-        (folder / f"{name}.md").write_text(report.write(result), encoding="utf-8")
+        plain = name = f"{result['student']}-{result['assignment'] or 'unknown'}"
+        if taken[plain]:
+            name += "-again" + (f"-{taken[plain]}" if taken[plain] > 1 else "")
+        taken[plain] += 1
+        (folder / f"{name}.md").write_bytes(report.write(result).encode("utf-8", "replace"))
     report.table(out / "points.csv", results)
