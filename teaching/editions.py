@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -130,6 +131,14 @@ def class_of(out, students):
 def write(out, students=None, say=print):
     """Write every edition below ``out``; ``students``: a file with a name in each line."""
     out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise ValueError(
+            f"the notebooks cannot be written into {out} ({error.strerror}): name another place, as in"
+            " OUT=editions"
+        ) from None
     course = class_of(out, students)
     chapters = write_chapters(out)
     if not chapters:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -113,13 +114,14 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
         Grade this assignment alone, whatever the files are called.
     """
     if not Path(folder).is_dir():
-        raise ValueError(f"there is no folder {folder}")
+        raise ValueError(f"there is no folder {folder}: name the one with the notebooks that were handed in")
     if only is not None and only not in NAMES:
         raise ValueError(f"there is no assignment {only!r}; there are {', '.join(NAMES)}")
     found = submissions.find(folder, only)
     if not found:
         raise ValueError(f"there is no notebook (.ipynb) below {folder}")
     course, how = load_class(course), how or sandbox.protection()
+    make_place(Path(out))
     say(f"{len(found)} notebooks. {how.words}")
     first = {}
     for s in found:
@@ -215,9 +217,22 @@ def absent(results, course, only):
     ]
 
 
-def write(out, results):
+def make_place(out):
+    """The folder of the reports, before anything runs: an hour of runs is not lost for it."""
     folder = out / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"the reports cannot be written into {folder} ({error.strerror}): name another place, as in"
+            " OUT=graded"
+        ) from None
+    return folder
+
+
+def write(out, results):
+    folder = make_place(out)
     taken = Counter()
     for result in results:
         if result["submission"] is None:

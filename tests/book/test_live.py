@@ -149,6 +149,16 @@ def test_what_a_distribution_lacks_is_named(distribution, tmp_path):
         pyodide.copy(tmp_path / "nowhere", tmp_path / "kept")
 
 
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b"\xff\xfe", b'{"packages": [1]}', b'{"packages": {"numpy": 1}}']
+)
+def test_a_lock_file_that_cannot_be_read_is_refused_in_a_sentence(distribution, tmp_path, content):
+    (distribution / pyodide.LOCK).write_bytes(content)
+    with pytest.raises(pyodide.Unfit, match=r"is no list of packages|does not say which file"):
+        pyodide.copy(distribution, tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
 def test_a_lock_file_reaches_for_nothing_outside_its_folder(distribution, tmp_path):
     lock = json.loads((distribution / pyodide.LOCK).read_text())
     lock["packages"]["numpy"]["file_name"] = "../numpy.whl"

@@ -389,3 +389,15 @@ def test_a_file_that_is_no_class(tmp_path, content):
         load_class(tmp_path / "class.json")
     with pytest.raises(ValueError, match="cannot be read"):
         load_class(tmp_path / "none.json")
+
+
+def test_where_nothing_can_be_written_is_said_before_anything_runs(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "ada-order.ipynb").write_text('{"cells": [], "metadata": {}}')
+    (tmp_path / "file").write_text("")
+    said = []
+    with pytest.raises(ValueError, match=r"cannot be written into .*file.*OUT=graded"):
+        grade(tmp_path / "in", tmp_path / "file", say=said.append)
+    assert not said
+    with pytest.raises(ValueError, match=r"cannot be written into .*file.*OUT=editions"):
+        editions.write(tmp_path / "file", say=said.append)
