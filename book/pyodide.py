@@ -38,7 +38,11 @@ def wanted(folder):
     version = pinned["version"]
     if not (folder / LOCK).is_file():
         raise Unfit(f"{folder} has no {LOCK}: name the folder of a Pyodide {version} distribution")
-    packages = json.loads((folder / LOCK).read_text(encoding="utf-8")).get("packages", {})
+    try:
+        packages = dict(json.loads((folder / LOCK).read_text(encoding="utf-8"))["packages"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Unfit(f"{folder / LOCK} is no list of packages: name the folder of a Pyodide {version} "
+                    "distribution, as it was unpacked") from None  # fmt: skip
     files = {name: core["sha256"] for name, core in pinned["core"].items()}
     queue, seen = list(pinned["packages"]), set()
     while queue:
@@ -49,6 +53,9 @@ def wanted(folder):
         if name not in packages:
             raise Unfit(f"{LOCK} does not name {name}, which the book's cells need")
         package = packages[name]
+        if not (isinstance(package, dict) and {"file_name", "sha256", "depends"} <= set(package)):
+            raise Unfit(f"{LOCK} does not say which file is {name}, or what it needs: take the one of the "
+                        "distribution")  # fmt: skip
         if Path(package["file_name"]).name != package["file_name"]:
             raise Unfit(f"{LOCK} names {package['file_name']} for {name}: the file has to lie beside it")
         files[package["file_name"]] = package["sha256"]
@@ -62,7 +69,7 @@ def check(folder):
     for name, expected in files.items():
         path = folder / name
         if not path.is_file():
-            raise Unfit(f"{folder} lacks {name}")
+            raise Unfit(f"{folder} lacks {name}: take the whole distribution, not its core alone")
         if (found := sha256(path)) != expected:
             raise Unfit(
                 f"{name} is not the file of Pyodide {version} or of {LOCK}: "
@@ -131,9 +138,13 @@ def main(arguments):
         sys.exit("There is no built book yet: run `make book` first.")
     try:
         size = copy(Path(arguments[0]).expanduser(), KEPT)
+        install(site)
     except Unfit as reason:
         sys.exit(f"Nothing was copied. {reason}.")
-    install(site)
+    except OSError as error:
+        place = error.filename2 or error.filename
+        sys.exit(f"The files could not be copied: {place}: {error.strerror}. Look whether {BUILD} may be "
+                 "written, and has room for 50 MB.")  # fmt: skip
     print(f"The site carries Python for its pages ({size / 1e6:.0f} MB, every hash checked). "
           "`make serve`, open a chapter, and press \"Run the code on this page\".")  # fmt: skip
     return 0

@@ -3,14 +3,16 @@
 import json
 import os
 import secrets
+import tempfile
 import tomllib
 from pathlib import Path
 
 import nbformat
 
 from teaching import notebooks
+from teaching.grade import load_class
 from teaching.sheets import EVERYONE, NAMES, assignment, seed_of
-from teaching.submissions import clean
+from teaching.submissions import NAMELESS, clean
 
 MARKED = notebooks.ROOT / "_build" / ".doctrees" / "editions"
 TABLE = notebooks.ROOT / "teaching" / "exercises.toml"
@@ -82,23 +84,42 @@ def write_assignments(out, course):
                 write_notebook(out / edition / "assignments" / (student or EVERYONE) / f"{name}.ipynb", made)
 
 
+def names_in(path):
+    """The names of a class: one in each line, each as it may stand in a path, no two the same."""
+    try:
+        lines = Path(path).read_bytes().decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise ValueError(
+            f"the names of the class, {path}, cannot be read ({error.strerror}): name a text file with a"
+            " name in each line, as in STUDENTS=names.txt"
+        ) from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text in UTF-8: save the names so, one in each line") from None
+    names = {}
+    for line in [line.strip() for line in lines if line.strip()]:
+        name = clean(line)
+        if name == NAMELESS:
+            raise ValueError(f"{path}: {line[:60]!r} is no name: it needs a letter or a digit")
+        if name.casefold() in names:
+            raise ValueError(
+                f"{path}: {names[name.casefold()][:60]!r} and {line[:60]!r} would have the same folder,"
+                f" {name}: tell them apart by a letter or a digit"
+            )
+        names[name.casefold()] = line
+    if not names:
+        raise ValueError(f"{path} holds no names: one in each line is needed")
+    return [clean(line) for line in names.values()]
+
+
 def class_of(out, students):
     """The file of the class: the secret is made once, and kept; the names are those of the list."""
     if students is None:
         return {"secret": EVERYONE, "students": None}
     path = out / "class.json"
-    lines = Path(students).read_text(encoding="utf-8").splitlines()
-    names = [clean(line.strip()) for line in lines if line.strip()]
-    if not names:
-        raise ValueError(f"{students} holds no names: one in each line is needed")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(
-            f"{students} holds {', '.join(twice)} more than once: two students need two names;"
-            " add a letter or a number to one"
-        )
+    names = names_in(students)
     course = {"secret": secrets.token_hex(16)}
     if path.exists():
-        course = json.loads(path.read_text())
+        course = load_class(path)
     course["students"] = names
     out.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -110,6 +131,14 @@ def class_of(out, students):
 def write(out, students=None, say=print):
     """Write every edition below ``out``; ``students``: a file with a name in each line."""
     out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise ValueError(
+            f"the notebooks cannot be written into {out} ({error.strerror}): name another place, as in"
+            " OUT=editions"
+        ) from None
     course = class_of(out, students)
     chapters = write_chapters(out)
     if not chapters:

@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,8 +19,18 @@ def load_class(path):
     """The secret and the students of a class; without one, everybody has the same sheet."""
     if path is None:
         return {"secret": EVERYONE, "students": None, "assignments": None}
-    found = json.loads(Path(path).read_text())
-    if not isinstance(found.get("secret"), str) or not isinstance(found.get("students"), list):
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        good = isinstance(found["secret"], str) and isinstance(found["students"], list)
+        good = good and all(isinstance(s, str) for s in found["students"])
+    except OSError as error:
+        raise ValueError(
+            f"the file of the class, {path}, cannot be read ({error.strerror}): name the class.json that"
+            " `make editions STUDENTS=names.txt` wrote"
+        ) from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        good = False
+    if not good:
         raise ValueError(
             f"{path} is no file of a class: it needs `secret` and `students` (see `make editions`)"
         )
@@ -102,15 +114,20 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
         Grade this assignment alone, whatever the files are called.
     """
     if not Path(folder).is_dir():
-        raise ValueError(f"there is no folder {folder}")
+        raise ValueError(f"there is no folder {folder}: name the one with the notebooks that were handed in")
     if only is not None and only not in NAMES:
         raise ValueError(f"there is no assignment {only!r}; there are {', '.join(NAMES)}")
     found = submissions.find(folder, only)
     if not found:
         raise ValueError(f"there is no notebook (.ipynb) below {folder}")
     course, how = load_class(course), how or sandbox.protection()
+    make_place(Path(out))
     say(f"{len(found)} notebooks. {how.words}")
-    results = [prepare(s, course, found[:i]) for i, s in enumerate(found)]
+    first = {}
+    for s in found:
+        if not s.problem:
+            first.setdefault((s.student, s.assignment), s)
+    results = [prepare(s, course, first) for s in found]
     ready = [r for r in results if not r["problem"]]
     labels = [(r["submission"].sheet, notebooks.label_of(r["seed"])) for r in ready]
     if course["students"] is None and labels and all(own and own != here for own, here in labels):
@@ -151,13 +168,14 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
     return results
 
 
-def prepare(submission, course, earlier):
-    """What is known before it runs, and why it may not be run."""
+def prepare(submission, course, first):
+    """What is known before it runs, and why it may not be run.
+
+    ``first``: by student and assignment, the file that is marked.
+    """
     problem, seed, student = submission.problem, None, submission.student
     if not problem:
-        if any(
-            (s.student, s.assignment) == (student, submission.assignment) and not s.problem for s in earlier
-        ):
+        if first[student, submission.assignment] is not submission:
             problem = (
                 "There is another file of the same student for the same assignment; the first one was marked."
             )
@@ -199,16 +217,29 @@ def absent(results, course, only):
     ]
 
 
-def write(out, results):
+def make_place(out):
+    """The folder of the reports, before anything runs: an hour of runs is not lost for it."""
     folder = out / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
-    taken = set()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"the reports cannot be written into {folder} ({error.strerror}): name another place, as in"
+            " OUT=graded"
+        ) from None
+    return folder
+
+
+def write(out, results):
+    folder = make_place(out)
+    taken = Counter()
     for result in results:
         if result["submission"] is None:
             continue
-        name = f"{result['student']}-{result['assignment'] or 'unknown'}"
-        while name in taken:
-            name += "-again"
-        taken.add(name)
-        (folder / f"{name}.md").write_text(report.write(result), encoding="utf-8")
+        plain = name = f"{result['student']}-{result['assignment'] or 'unknown'}"
+        if taken[plain]:
+            name += "-again" + (f"-{taken[plain]}" if taken[plain] > 1 else "")
+        taken[plain] += 1
+        (folder / f"{name}.md").write_bytes(report.write(result).encode("utf-8", "replace"))
     report.table(out / "points.csv", results)

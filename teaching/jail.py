@@ -177,23 +177,39 @@ NEVER = {
                 428, 429, 430, 431, 432, 433, 438, 442, 447],
 }  # fmt: skip
 # What reaches another process or the network, where no namespace keeps these away: sockets, signals,
-# groups of processes, shared memory and queues.
+# groups of processes, shared memory and queues; how other processes are scheduled; and what Landlock
+# leaves to the rights of the user: rights, owners, times and attributes of files, and cutting them short.
 OUTSIDE = {
-    "x86_64": [29, 41, 42, 44, 46, 49, 50, 53, 62, 64, 68, 109, 112, 129, 200, 234, 240, 297, 424, 434],
+    "x86_64": [29, 41, 42, 44, 46, 49, 50, 53, 62, 64, 68, 109, 112, 129, 200, 234, 240, 297, 424, 434,
+               141, 142, 144, 203, 251, 256, 279, 314,
+               76, 90, 91, 92, 93, 94, 132, 188, 189, 190, 197, 198, 199, 235, 260, 261, 268, 280, 437, 452,
+               463, 466],
     "aarch64": [129, 130, 131, 138, 154, 157, 180, 186, 190, 194, 198, 199, 200, 201, 203, 206, 211, 240, 424,
-                434],
+                434,
+                30, 118, 119, 122, 140, 238, 239, 274,
+                5, 6, 7, 14, 15, 16, 45, 52, 53, 54, 55, 88, 437, 452, 463, 466],
 }  # fmt: skip
+# Calls that are refused for some values of an argument: (call, place of the argument, mask, values).
+# fcntl with F_SETOWN, F_SETSIG and F_SETOWN_EX has the kernel send any signal to any process of the user;
+# opening a file to read, with O_TRUNC, empties it, and Landlock before version 3 lets it.
+OUTSIDE_IF = {
+    "x86_64": [(72, 1, 0xFFFFFFFF, (8, 10, 15)), (2, 1, 0o1003, (0o1000,)), (257, 2, 0o1003, (0o1000,))],
+    "aarch64": [(25, 1, 0xFFFFFFFF, (8, 10, 15)), (56, 2, 0o1003, (0o1000,))],
+}
 ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
-def refuse_calls(numbers):
-    """A seccomp filter: these calls fail with "not permitted"; so does another architecture's table."""
+def refuse_calls(numbers, some=()):
+    """A seccomp filter: these calls fail with "not permitted"; so does another architecture's table.
+
+    ``some``: rows as in `OUTSIDE_IF`.
+    """
     arch = ARCHITECTURE[platform.machine()]
 
     def instruction(code, yes, no, value):
         return struct.pack("HBBI", code, yes, no, value)
 
-    load, equal, above, answer = 0x20, 0x15, 0x35, 0x06
+    load, equal, above, both, answer = 0x20, 0x15, 0x35, 0x54, 0x06
     refused, good = 0x00050001, 0x7FFF0000
     program = [instruction(load, 0, 0, 4), instruction(equal, 1, 0, arch), instruction(answer, 0, 0, refused),
                instruction(load, 0, 0, 0)]  # fmt: skip
@@ -204,6 +220,12 @@ def refuse_calls(numbers):
     program += [instruction(equal, 0, 3, prlimit), instruction(load, 0, 0, 16),
                 instruction(equal, 1, 0, 0), instruction(answer, 0, 0, refused),
                 instruction(load, 0, 0, 0)]  # fmt: skip
+    for number, place, mask, values in some:
+        program += [instruction(equal, 0, 3 + 2 * len(values), number),
+                    instruction(load, 0, 0, 16 + 8 * place), instruction(both, 0, 0, mask)]  # fmt: skip
+        for value in values:
+            program += [instruction(equal, 0, 1, value), instruction(answer, 0, 0, refused)]
+        program.append(instruction(load, 0, 0, 0))
     for number in numbers:
         program += [instruction(equal, 0, 1, number), instruction(answer, 0, 0, refused)]
     program.append(instruction(answer, 0, 0, good))
@@ -220,7 +242,7 @@ def refuse(mode):
     """Refuse the calls of a mode; where namespaces stand, without them if the machine has no filters."""
     machine = platform.machine()
     if mode == "rules":
-        refuse_calls(NEVER[machine] + OUTSIDE[machine])
+        refuse_calls(NEVER[machine] + OUTSIDE[machine], OUTSIDE_IF[machine])
     elif mode == "namespaces":
         with contextlib.suppress(OSError):
             refuse_calls(NEVER[machine])

@@ -49,6 +49,12 @@ def as_numbers(claim):
     return np.array(values, dtype=float)
 
 
+def shown(text, most=300):
+    """A student's text in one line of code, which it cannot leave."""
+    text = "".join(c if c.isprintable() else " " for c in str(text)[:most]).replace("`", "'")
+    return f"`{text.strip() or ' '}`"
+
+
 def as_text(claim):
     if isinstance(claim, dict) and claim.get("kind") in {"text", "formula"}:
         return str(claim.get("text", ""))[:4000]
@@ -292,10 +298,8 @@ class Function:
         answers = []
         for result in results:
             if isinstance(result, dict) and result.get("kind") == "error":
-                return Verdict(
-                    "error",
-                    f"`{name}` failed: {str(result.get('type'))[:60]}: {str(result.get('text'))[:200]}",
-                )
+                what = f"{str(result.get('type'))[:60]}: {str(result.get('text'))[:200]}"
+                return Verdict("error", f"`{name}` failed: {shown(what)}.")
             if isinstance(result, dict) and result.get("kind") == "blank":
                 return Verdict("blank", f"`{name}` returns nothing yet.")
             if (numbers := as_numbers(result)) is None:
@@ -386,7 +390,7 @@ def kind(claim):
         "blank": "empty",
         "list": "a list of several things",
     }
-    return words.get(str(claim.get("kind")), f"of the type {str(claim.get('text', '?'))[:60]}")
+    return words.get(str(claim.get("kind")), f"of the type {shown(claim.get('text', '?'), 60)}")
 
 
 def other_sheet(who):

@@ -7,6 +7,7 @@ fences or back-ticks that it cannot leave, and in the table never at the start o
 import csv
 import re
 
+from teaching.keys import shown
 from teaching.notebooks import points, title_of
 from teaching.sheets import assignment
 
@@ -20,12 +21,6 @@ WORDS = {
     "blank": "empty",
     "missing": "missing",
 }
-
-
-def shown(text, most=300):
-    """A student's text in one line of code."""
-    text = "".join(c if c.isprintable() else " " for c in str(text))[:most].replace("`", "'")
-    return f"`{text.strip() or ' '}`"
 
 
 def block(text, lines=15, width=160):
@@ -94,7 +89,9 @@ def happened(outcome, remarks):
     for error in outcome.errors[:8]:
         cell, line = number(error.get("cell")), number(error.get("line"))
         if error.get("type") == "TimeUp":
-            lines.append(f"* Code cell {cell} was stopped: {error.get('text', '')!s:.60}. Does its loop end?")
+            lines.append(
+                f"* Code cell {cell} was stopped: {shown(error.get('text', ''), 60)}. Does its loop end?"
+            )
             continue
         where = f", line {line}" if line else ""
         what = f"{error.get('type', '')}: {error.get('text', '')}"

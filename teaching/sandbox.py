@@ -236,6 +236,8 @@ def run(cells, names, calls, limits=None, how=None):
     remove(home)
     outcome = Outcome(ended=ended, output=said.text(), output_cut=said.cut, seconds=time.monotonic() - began)
     fill(outcome, answered)
+    outcome.values = {name: outcome.values[name] for name in names if name in outcome.values}
+    outcome.calls = {name: outcome.calls[name] for name in calls if name in outcome.calls}
     if answered.cut and not outcome.finished:
         outcome.ended = outcome.ended or "what it sent back was too much to read"
     return outcome
@@ -287,13 +289,24 @@ def fill(outcome, answered):
             found = json.loads(line, parse_int=float)
         except (ValueError, RecursionError):
             continue
-        if isinstance(found, dict) and isinstance(found.get("values"), dict):
+        if isinstance(found, dict) and isinstance(found.get("values"), dict) and shallow(found):
             outcome.values = found["values"]
             outcome.calls = found.get("calls") if isinstance(found.get("calls"), dict) else {}
             errors = found.get("errors") if isinstance(found.get("errors"), list) else []
             outcome.errors = [e for e in errors if isinstance(e, dict)][:50]
             outcome.finished = found.get("finished") is True
             return
+
+
+def shallow(value, deepest=30):
+    """Whether lists and objects lie in each other at most so deep: whoever reads them next, can."""
+    level = [value]
+    for _ in range(deepest):
+        level = [x for v in level for x in (v.values() if isinstance(v, dict) else v)
+                 if isinstance(x, (dict, list))]  # fmt: skip
+        if not level:
+            return True
+    return False
 
 
 def family(top):

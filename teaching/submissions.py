@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from teaching.sheets import NAMES
 LARGEST_FILE = 8 << 20
 LARGEST_SOURCE = 1 << 20
 MOST_CELLS = 500
+LONGEST_NAME = 200  # bytes: a file is called after it, and a little more
+NAMELESS = "nameless"
 
 
 @dataclass
@@ -98,5 +101,11 @@ def fill(submission, content, named):
 
 
 def clean(name):
-    """A name that may stand in a path and in a table."""
-    return re.sub(r"[^\w.@-]+", "_", name).strip("._-")[:80] or "nameless"
+    """A name that may stand in a path and in a table.
+
+    Accents count as part of their letter, however a system writes them, and vowel signs as letters.
+    """
+    kept = [c if re.match(r"[\w.@-]", c) or unicodedata.category(c)[0] == "M" else " "
+            for c in unicodedata.normalize("NFC", name)]  # fmt: skip
+    name = re.sub(" +", "_", "".join(kept)).lstrip("._-")[:80]
+    return name.encode()[:LONGEST_NAME].decode(errors="ignore").rstrip("._-") or NAMELESS

@@ -149,6 +149,16 @@ def test_what_a_distribution_lacks_is_named(distribution, tmp_path):
         pyodide.copy(tmp_path / "nowhere", tmp_path / "kept")
 
 
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b"\xff\xfe", b'{"packages": [1]}', b'{"packages": {"numpy": 1}}']
+)
+def test_a_lock_file_that_cannot_be_read_is_refused_in_a_sentence(distribution, tmp_path, content):
+    (distribution / pyodide.LOCK).write_bytes(content)
+    with pytest.raises(pyodide.Unfit, match=r"is no list of packages|does not say which file"):
+        pyodide.copy(distribution, tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
 def test_a_lock_file_reaches_for_nothing_outside_its_folder(distribution, tmp_path):
     lock = json.loads((distribution / pyodide.LOCK).read_text())
     lock["packages"]["numpy"]["file_name"] = "../numpy.whl"
@@ -575,6 +585,15 @@ def test_edits_outlive_a_reload_and_reset_brings_the_book_back(open_live):
     assert tab.page.locator("textarea").count() == 0  # the page is the book's until one starts again
     tab.start()
     assert code_cells(tab)[:2] == ["x = 1", "6 * 7"]
+    tab.page.evaluate("""() => Object.keys(sessionStorage).forEach((key) => {
+      if (!key.startsWith("live:")) return;
+      const [book] = JSON.parse(sessionStorage[key]);
+      sessionStorage[key] = JSON.stringify(key.endsWith(":1") ? [book, {}] : [book, "<b>"]);
+    })""")
+    tab.page.reload()
+    tab.start()
+    assert code_cells(tab)[:2] == [book, "<b>"]  # what is no code is forgotten, and code is text
+    tab.write(1, "x = 1")
     for number in (1, 2):
         tab.cell(number).locator(".live-reset").click()
     assert code_cells(tab)[0] == book
@@ -735,6 +754,26 @@ def test_a_file_with_another_hash_is_refused(open_live, pattern):
     assert tab.state == "failed"
     assert "its hash is another one" in tab.words
     tab.close()
+
+
+# As a browser that forbids storage answers.
+FORBIDDEN = """for (const name of ["localStorage", "sessionStorage"])
+  Object.defineProperty(window, name, {
+    configurable: true, get() { throw new DOMException("The operation is insecure.", "SecurityError"); },
+  });"""
+
+
+@pytest.mark.browser
+def test_where_storage_is_forbidden_the_page_works(open_live):
+    tab = open_live(SHORT)
+    tab.context.add_init_script(FORBIDDEN)
+    tab.page.reload()
+    assert tab.page.evaluate("document.documentElement.dataset.theme") in {"auto", "light", "dark"}
+    tab.start()
+    tab.run(1, "6 * 7")
+    assert tab.output(1).strip() == "42"
+    tab.close()
+    assert tab.errors == []
 
 
 @pytest.mark.browser

@@ -190,6 +190,7 @@ def test_everyones_sheet_is_written_beside_the_chapters(tmp_path):
 
 
 def test_a_name_that_stands_twice_is_refused(tmp_path):
-    (tmp_path / "names.txt").write_text("Anna B\nAnna_B\n")
-    with pytest.raises(ValueError, match="Anna_B more than once"):
-        editions.class_of(tmp_path, tmp_path / "names.txt")
+    for twice in ("Anna B\nAnna_B\n", "Anna\nBo\nAnna\n"):
+        (tmp_path / "names.txt").write_text(twice)
+        with pytest.raises(ValueError, match="would have the same folder"):
+            editions.class_of(tmp_path, tmp_path / "names.txt")

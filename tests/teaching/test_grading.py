@@ -288,3 +288,116 @@ def test_what_a_student_wrote_stays_in_its_code(text):
     assert shown.isprintable() and len(shown) < 400
     fence = report.block(text).splitlines()
     assert fence[0].removesuffix("text") == fence[-1] and fence[-1] not in "\n".join(fence[1:-1])
+
+
+def forged(claims):
+    """A cell that writes its own answers into every pipe, and ends."""
+    return (
+        f"import os\nfor number in range(3, 20):\n    try:\n        os.write(number, {claims!r})\n"
+        "    except OSError:\n        pass\nos._exit(0)"
+    )
+
+
+STOPPED = rb'{"values": {}, "errors": [{"cell": 1, "type": "TimeUp", "text": "TEXT"}], "finished": true}'
+RAISES = "def pull(*a):\n    raise ValueError('TEXT')"
+
+
+@pytest.mark.parametrize("text", [r"\ud800", r"\n\n# 6 of 6\n<script>x</script>\u001b[2J`"])
+def test_no_text_of_a_student_leaves_its_code_or_ends_the_grading(tmp_path, text):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    cells = {
+        "static_solve": forged(STOPPED.replace(b"TEXT", text.encode()) + b"\n"),
+        "layer_pull": RAISES.replace("TEXT", text),
+    }
+    for name, source in cells.items():
+        notebook = {"cells": [{"cell_type": "code", "source": source}], "metadata": {}}
+        (folder / f"ada-{name}.ipynb").write_text(json.dumps(notebook))
+    grade(folder, tmp_path / "out", say=lambda *_: None)
+    for name in cells:
+        written = (tmp_path / "out" / "reports" / f"ada-{name}.md").read_text()
+        assert "\x1b" not in written and "\n# 6 of 6" not in written
+        assert "<script>" not in written.replace("`# 6 of 6 <script>x</script> [2J'`", "").replace(
+            "`ValueError:   # 6 of 6 <script>x</script> [2J'`", ""
+        )
+
+
+def test_many_files_and_long_names_each_have_a_report(tmp_path):
+    names = ["\u4e00" * 80, *(f"mallory/try{i}" for i in range(60))]
+    for name in names:
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "static_solve.ipynb").write_text('{"cells": [], "metadata": {}}')
+    results = grade(tmp_path / "in", tmp_path / "out", say=lambda *_: None)
+    assert len(list((tmp_path / "out" / "reports").iterdir())) == len(results) == len(names)
+    assert sum(bool(r["problem"]) for r in results) == 59
+
+
+def test_a_claim_that_lies_too_deep_is_none():
+    assert sandbox.shallow({"values": {"u": {"kind": "numbers", "values": [1.0]}}})
+    deep = []
+    for _ in range(900):
+        deep = [deep]
+    assert not sandbox.shallow({"values": {"u": deep}})
+
+
+@pytest.mark.parametrize(
+    ("name", "cleaned"),
+    [
+        ("Jose\u0301", "Jos\u00e9"),
+        ("\u0939\u093f\u0928\u094d\u0926\u0940", None),
+        ("../a/b", "a_b"),
+        ("\n", "nameless"),
+    ],
+)
+def test_a_name_keeps_its_letters(name, cleaned):
+    assert submissions.clean(name) == (cleaned or name)
+    assert submissions.clean(submissions.clean(name)) == submissions.clean(name)
+    assert submissions.clean("a" * 79 + "_" + "b" * 99) == "a" * 79
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "holds no names"),
+        (b"Jos\xe9\n", "UTF-8"),
+        (b"Ann Lee\nAnn_Lee\n", "'Ann Lee' and 'Ann_Lee'"),
+        (b"Ada\nada\n", "'Ada' and 'ada'"),
+        (b"Ada\n...\n", "'...' is no name"),
+    ],
+)
+def test_a_list_of_names_that_cannot_be_used(tmp_path, content, words):
+    (tmp_path / "names.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        editions.names_in(tmp_path / "names.txt")
+
+
+def test_a_list_of_names_is_read_whatever_wrote_it(tmp_path):
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfAda\r\n\r\nAda\r\n../Bob \r\n")
+    assert editions.names_in(tmp_path / "names.txt") == ["Ada", "Bob"]
+    with pytest.raises(ValueError, match=r"none\.txt, cannot be read"):
+        editions.names_in(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"secret": 1, "students": []}', '{"secret": "a", "students": [1]}']
+)
+def test_a_file_that_is_no_class(tmp_path, content):
+    from teaching.grade import load_class
+
+    (tmp_path / "class.json").write_text(content)
+    with pytest.raises(ValueError, match="no file of a class"):
+        load_class(tmp_path / "class.json")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_class(tmp_path / "none.json")
+
+
+def test_where_nothing_can_be_written_is_said_before_anything_runs(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "ada-order.ipynb").write_text('{"cells": [], "metadata": {}}')
+    (tmp_path / "file").write_text("")
+    said = []
+    with pytest.raises(ValueError, match=r"cannot be written into .*file.*OUT=graded"):
+        grade(tmp_path / "in", tmp_path / "file", say=said.append)
+    assert not said
+    with pytest.raises(ValueError, match=r"cannot be written into .*file.*OUT=editions"):
+        editions.write(tmp_path / "file", say=said.append)

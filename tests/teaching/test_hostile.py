@@ -237,6 +237,44 @@ def test_inside_there_is_nothing_to_be_done(how):
     assert outcome.values["found"]["text"] == "writes home", outcome
 
 
+# What Landlock leaves to the user's own rights, and a pipe that has the kernel send a signal.
+OTHER_WAYS = """
+import fcntl, os
+open("own", "w").write("x")
+here, there = os.pipe()
+def can(what):
+    try:
+        what()
+    except PermissionError:
+        return False
+    return True
+found = ",".join(name for name, yes in {
+    "rights": can(lambda: os.chmod("own", 0o600)),
+    "rights of what is open": can(lambda: os.fchmod(here, 0o600)),
+    "owners": can(lambda: os.chown("own", -1, -1)),
+    "times": can(lambda: os.utime("own", (1, 1))),
+    "attributes": can(lambda: os.setxattr("own", "user.x", b"1")),
+    "cuts": can(lambda: os.truncate("own", 0)),
+    "empties": can(lambda: os.open("own", os.O_RDONLY | os.O_TRUNC)),
+    "whose signals": can(lambda: fcntl.fcntl(here, fcntl.F_SETOWN, os.getpid())),
+    "which signal": can(lambda: fcntl.fcntl(here, 10, 9)),
+    "slows": can(lambda: os.setpriority(os.PRIO_PROCESS, 0, 19)),
+    "writes": can(lambda: open("own", "w").write("y")),
+    "flags of its pipes": can(lambda: fcntl.fcntl(here, fcntl.F_GETFL)),
+}.items() if yes)
+"""
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="rules of the Linux kernel")
+def test_rules_leave_no_way_around_them():
+    try:
+        how = sandbox.protection("rules")
+    except RuntimeError as reason:
+        pytest.skip(str(reason))
+    outcome = sandbox.run([OTHER_WAYS], ["found"], {}, how=how)
+    assert outcome.values["found"]["text"] == "writes,flags of its pipes", outcome
+
+
 @pytest.mark.skipif(platform.system() != "Linux", reason="rules of the Linux kernel")
 def test_rules_are_used_where_the_kernel_has_them():
     import ctypes

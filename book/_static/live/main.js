@@ -307,7 +307,7 @@ class Page {
   kept(cell) {
     try {
       const [book, source] = JSON.parse(sessionStorage.getItem(this.key(cell))) || [];
-      return book === cell.editor.book ? source : null;
+      return book === cell.editor.book && typeof source === "string" ? source : null;
     } catch {
       return null;
     }
