@@ -197,6 +197,11 @@ def test_a_name_that_a_later_cell_took_is_made_again(live):
     assert live.needs.needs(sources, 2, [0, 0, 0, 0]) == [0, 1]
 
 
+def test_what_runs_again_does_not_keep_the_names_that_others_made_anew(live):
+    sources = ["a, b = 1, 2", "b = 3", "c = 4", "a + b", "a = 5"]
+    assert live.needs.needs(sources, 3, [1, 2, 3, 4, 5]) == [0, 1]
+
+
 def test_only_what_is_not_there_is_asked_for(live):
     source = "import numpy as np, no_such_one\nfrom no_such_two.inner import x\nfrom json import dumps"
     assert live.lacking(source) == "import no_such_one\nimport no_such_two"

@@ -26,7 +26,7 @@ def needs(sources, number, stamps):
     """The cells above that have to run before cell ``number``, in order.
 
     They make, or change, what it uses, and have not run yet (stamp 0); or a cell further down, that ran
-    after them, has given one of their names to something else.
+    after them, has given one of their names to something else; or one of these cells would do so.
     """
     wanted, found = set(names(sources[number])[1]), []
     below = [(names(sources[j])[0], stamps[j]) for j in range(number + 1, len(sources)) if stamps[j]]
@@ -39,7 +39,10 @@ def needs(sources, number, stamps):
         if taken or not stamps[i]:
             found.append(i)
         wanted |= used
-    return found[::-1]
+    for i in range(number):  # what runs again takes back the names that the cells after it have made anew
+        if any(names(sources[i])[0] & names(sources[j])[0] & wanted for j in found if j < i):
+            found.append(i)
+    return sorted(set(found))
 
 
 def names(source):
