@@ -3,14 +3,13 @@
 import json
 import os
 import secrets
-import tempfile
 import tomllib
 from pathlib import Path
 
 import nbformat
 
 from teaching import notebooks
-from teaching.grade import load_class
+from teaching.grade import load_class, make_place
 from teaching.sheets import EVERYONE, NAMES, assignment, seed_of
 from teaching.submissions import NAMELESS, clean
 
@@ -130,15 +129,7 @@ def class_of(out, students):
 
 def write(out, students=None, say=print):
     """Write every edition below ``out``; ``students``: a file with a name in each line."""
-    out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise ValueError(
-            f"the notebooks cannot be written into {out} ({error.strerror}): name another place, as in"
-            " OUT=editions"
-        ) from None
+    out = make_place(Path(out), "the notebooks", "OUT=editions")
     course = class_of(out, students)
     chapters = write_chapters(out)
     if not chapters:

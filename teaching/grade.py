@@ -121,7 +121,7 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
     if not found:
         raise ValueError(f"there is no notebook (.ipynb) below {folder}")
     course, how = load_class(course), how or sandbox.protection()
-    make_place(Path(out))
+    reports = make_place(Path(out) / "reports", "the reports", "OUT=graded")
     say(f"{len(found)} notebooks. {how.words}")
     first = {}
     for s in found:
@@ -164,7 +164,7 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
     results += absent(results, course, only)
     for result in results:
         result["words"] = how.words
-    write(Path(out), results)
+    write(Path(out), reports, results)
     return results
 
 
@@ -217,22 +217,20 @@ def absent(results, course, only):
     ]
 
 
-def make_place(out):
-    """The folder of the reports, before anything runs: an hour of runs is not lost for it."""
-    folder = out / "reports"
+def make_place(folder, what, instead):
+    """A folder that can be written into, before anything runs: an hour of runs is not lost for it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ValueError(
-            f"the reports cannot be written into {folder} ({error.strerror}): name another place, as in"
-            " OUT=graded"
+            f"{what} cannot be written into {folder} ({error.strerror}): name another place, as in {instead}"
         ) from None
     return folder
 
 
-def write(out, results):
-    folder = make_place(out)
+def write(out, folder, results):
+    """The table, and each report into its folder."""
     taken = Counter()
     for result in results:
         if result["submission"] is None:

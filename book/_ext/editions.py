@@ -6,8 +6,7 @@ The notebooks lie beside the doctrees, and not in the site.
 
 from pathlib import Path
 
-import nbformat
-from notebooks import NotebookWriter, is_chapter
+from notebooks import NotebookWriter, write_with
 
 FOLDER = "editions"
 
@@ -27,14 +26,7 @@ class MarkedWriter(NotebookWriter):
 
 
 def write_marked(app, doctree, docname):
-    if app.builder.name != "html" or not is_chapter(app, docname):
-        return
-    executed = Path(app.outdir).parent / "jupyter_execute" / f"{docname}.ipynb"
-    source = nbformat.read(executed, as_version=4)
-    notebook = MarkedWriter(app, docname, source.cells).write(doctree)
-    path = Path(app.doctreedir, FOLDER, f"{docname}.ipynb")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, path)
+    write_with(MarkedWriter, app, doctree, docname, Path(app.doctreedir, FOLDER))
 
 
 def setup(app):

@@ -467,13 +467,18 @@ class NotebookWriter:
 
 def write_notebook(app, doctree, docname):
     """Write the notebook of a chapter beside its page."""
+    write_with(NotebookWriter, app, doctree, docname, Path(app.outdir))
+
+
+def write_with(writer, app, doctree, docname, folder):
+    """Write the notebook that such a writer makes of a chapter below a folder; of other pages none."""
     if app.builder.name != "html" or not is_chapter(app, docname):
         return
     # The chapter as myst-nb ran it, with the cells that the page does not show.
     executed = Path(app.outdir).parent / "jupyter_execute" / f"{docname}.ipynb"
     source = nbformat.read(executed, as_version=4)
-    notebook = NotebookWriter(app, docname, source.cells).write(doctree)
-    path = Path(app.outdir, f"{docname}.ipynb")
+    notebook = writer(app, docname, source.cells).write(doctree)
+    path = Path(folder, f"{docname}.ipynb")
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, path)
 
