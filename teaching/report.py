@@ -35,12 +35,14 @@ def block(text, lines=15, width=160):
 def write(result):
     """The report of one submission as Markdown.
 
-    ``result``: ``student``, ``assignment``, ``marks``, ``outcome``, ``remarks``, ``problem``, ``words``.
+    ``result``: ``student`` (the folder), ``name`` (if the class has a list), ``assignment``,
+    ``marks``, ``outcome``, ``remarks``, ``problem``, ``words``.
     """
     about = assignment(result["assignment"]) if result["assignment"] else None
     marks, outcome = result["marks"], result["outcome"]
     got, of = sum(m["points"] for m in marks), sum(m["of"] for m in marks)
-    lines = [f"# {about.title if about else 'A submission'}: report for {result['student']}", ""]
+    whose = f"report for {result['name']}" if result["name"] else f"the submission of {result['student']}"
+    lines = [f"# {about.title if about else 'A submission'}: {whose}", ""]
     if result["problem"]:
         return "\n".join([*lines, "**Not marked.** " + result["problem"], ""])
     lines += [f"**{got} of {points(of)}.** {summary(marks)}", ""]
@@ -123,7 +125,7 @@ def table(path, results):
     """One line a submission: points, the state of each answer, and what the teacher should know."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["student", "assignment", "points", "of", "answers", "remarks"])
+        writer.writerow(["student", "name", "assignment", "points", "of", "answers", "remarks"])
         for r in results:
             got, of = sum(m["points"] for m in r["marks"]), sum(m["of"] for m in r["marks"])
             answers = "; ".join(f"{m['name']}: {WORDS[m['state']]}" for m in r["marks"])
@@ -136,6 +138,7 @@ def table(path, results):
             ]
             row = [
                 r["student"],
+                r["name"],
                 r["assignment"],
                 "" if r["problem"] else got,
                 of or "",

@@ -26,6 +26,7 @@ class Submission:
     ids: dict = field(default_factory=dict)  # nbgrader's name of a cell -> its source
     sheet: str = ""  # the label that the notebook carries
     problem: str = ""  # why it cannot be run, in words
+    left_out: int = 0  # cells beyond those that are run
 
 
 def find(folder, only=None):
@@ -86,6 +87,7 @@ def fill(submission, content, named):
             submission.assignment = metadata["name"]
     if not submission.assignment:
         submission.problem = "Neither the file's name nor the notebook says which assignment this is."
+    submission.left_out = max(len(cells) - MOST_CELLS, 0)
     for cell in cells[:MOST_CELLS]:
         if not isinstance(cell, dict) or cell.get("cell_type") != "code":
             continue
@@ -97,7 +99,8 @@ def fill(submission, content, named):
         except (KeyError, TypeError):
             continue
     if sum(map(len, submission.cells)) > LARGEST_SOURCE:
-        submission.cells, submission.problem = [], "It holds more than a megabyte of code."
+        submission.cells, submission.ids = [], {}
+        submission.problem = "It holds more than a megabyte of code."
 
 
 def clean(name):
