@@ -192,7 +192,7 @@ class Numbers:
         if close(answer, right, min(30 * self.rtol, NEAR)) or rounded(answer, right):
             return Verdict(
                 "wrong",
-                f"Very near, but not within {self.rtol:g} of it: too rough a calculation, or rounded.",
+                f"Very near, but not within {100 * self.rtol:g} % of it: from too rough a solve, or rounded.",
             )
         good = [str(i + 1) for i in range(right.size) if close(answer[i], right[i], self.rtol)]
         more = f" Right so far: number {', '.join(good[:20])}." if good else ""

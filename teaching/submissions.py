@@ -23,6 +23,7 @@ class Submission:
     assignment: str
     path: Path
     cells: list = field(default_factory=list)  # sources of the code cells
+    places: list = field(default_factory=list)  # nbgrader's names of these cells, or empty
     ids: dict = field(default_factory=dict)  # nbgrader's name of a cell -> its source
     sheet: str = ""  # the label that the notebook carries
     problem: str = ""  # why it cannot be run, in words
@@ -93,13 +94,16 @@ def fill(submission, content, named):
             continue
         source = cell.get("source", "")
         source = "".join(s for s in source if isinstance(s, str)) if isinstance(source, list) else str(source)
-        submission.cells.append(source)
         try:
-            submission.ids[str(cell["metadata"]["nbgrader"]["grade_id"])[:80]] = source
+            place = str(cell["metadata"]["nbgrader"]["grade_id"])[:80]
         except (KeyError, TypeError):
-            continue
+            place = ""
+        submission.cells.append(source)
+        submission.places.append(place)
+        if place:
+            submission.ids[place] = source
     if sum(map(len, submission.cells)) > LARGEST_SOURCE:
-        submission.cells, submission.ids = [], {}
+        submission.cells, submission.places, submission.ids = [], [], {}
         submission.problem = "It holds more than a megabyte of code."
 
 

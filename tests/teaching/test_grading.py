@@ -466,3 +466,35 @@ def test_where_nothing_can_be_written_is_said_before_anything_runs(tmp_path):
     assert not said
     with pytest.raises(ValueError, match=r"cannot be written into .*file.*OUT=editions"):
         editions.write(tmp_path / "file", say=said.append)
+
+
+def test_an_error_is_told_by_the_name_of_its_cell():
+    places = ["", "given-1", "answer-lam", "test-lam", "answer-both"]
+    errors = [{"cell": float(n), "type": "NameError", "text": "x", "line": 2.0} for n in (1, 3, 4, 99)]
+    found = report.failures(sandbox.Outcome(errors=errors), places)
+    assert list(found) == [1, "lam", 99]  # not the cell that looks at what is not there
+    lines = report.happened(sandbox.Outcome(errors=errors), [], found)
+    assert "* The cell of `lam`, line 2, failed with `NameError: x`." in lines
+    assert "* Code cell 1, line 2, failed with `NameError: x`." in lines
+    evil = sandbox.Outcome(errors=[{"cell": 1, "type": "`", "text": "`\n# 6 of 6", "line": "x"}])
+    told = report.happened(evil, [], report.failures(evil, ["answer-`\n# 6 of 6"]))
+    assert all("\n" not in line and line.count("`") in (0, 2, 4) for line in told)
+
+
+def test_what_may_follow_from_an_earlier_answer_says_so():
+    first = {"name": "z", "state": "mistake", "message": "Not yet: the force."}
+    later = {"name": "lam", "state": "wrong", "message": "Not right, and not one of the mistakes."}
+    gone = {"name": "both", "state": "missing", "message": "There is no `both`."}
+    assert report.message(first, first, {}) == first["message"]
+    assert report.message(later, later, {}) == later["message"]
+    assert report.message(later, first, {}).endswith("It may follow from `z`: mend that first.")
+    assert report.message(gone, first, {}) == gone["message"]
+    assert "its cell failed" in report.message(gone, first, {"both": {}})
+
+
+@pytest.mark.parametrize("site", ["", "https://example.org/book/"])
+def test_the_chapter_to_read_again_is_a_link_where_there_is_a_site(monkeypatch, site):
+    monkeypatch.setattr(report, "config", lambda: {"html": {"baseurl": site}})
+    told = report.chapter("book/rigour/discrete-adjoint")
+    address = "https://example.org/book/book/rigour/discrete-adjoint.html"
+    assert told == (f"[*Discrete adjoints*]({address})" if site else "*Discrete adjoints*")
