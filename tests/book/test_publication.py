@@ -74,8 +74,17 @@ def test_a_figure_for_slides_needs_no_page_and_no_font(figures):
         if "<text" in text:  # one that moves: letters that every program has
             assert "Helvetica" in text
         else:
-            png = figures[name.replace(".svg", ".png")]
-            assert struct.unpack(">II", png[16:24])[0] > 1000, name
+            png, width = figures[name.replace(".svg", ".png")], re.search(r'width="([\d.]+)pt"', text)[1]
+            # three hundred dots to an inch; letters are laid out anew, which moves an edge by a hair
+            dots = struct.unpack(">II", png[16:24])[0]
+            assert dots == pytest.approx(float(width) / 72 * 300, rel=0.01), name
+
+
+def test_the_teaching_guide_names_figures_that_are_there(root, figures):
+    text = (root / "book/appendix/teaching.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([a-z-]+/[a-z-]+-\d)(?:\.svg)?`", text)
+    assert len(named) >= 4
+    assert {f"{name}.svg" for name in named} <= set(figures)
 
 
 def test_the_figures_are_soon_downloaded(site):
