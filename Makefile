@@ -10,7 +10,7 @@ PORT ?= 8000
 bin := .venv/bin
 python := $(bin)/python
 
-.PHONY: book test serve pyodide match bench mutants pdf site-report links lint clean help again notebooks editions grade guide figures
+.PHONY: book test serve pyodide match bench mutants pdf site-report links lint clean help again notebooks editions grade guide
 .DEFAULT_GOAL := help
 
 book: .venv/installed  ## build the book, every cell executed, into _build/html
@@ -48,9 +48,6 @@ grade: .venv/installed  ## FOLDER=submitted [CLASS=class.json] [ASSIGNMENT=name]
 
 guide: .venv/installed  ## write the tables of the teaching guide again, from the chapters
 	@$(python) -m teaching guide
-
-figures: .venv/installed  ## every figure for slides, into _build/figures; minutes; CHAPTER=part/chapter for one
-	@$(python) -m teaching figures $(if $(CHAPTER),--chapter "$(CHAPTER)")
 
 bench: .venv/installed  ## measure gradient times beside other libraries; minutes, and once a large download
 	@test -f .venv-bench/installed || { \

@@ -1,4 +1,4 @@
-"""``python -m teaching editions|grade|guide|figures``; the Makefile has a target for each."""
+"""``python -m teaching editions|grade|guide``; the Makefile has a target for each."""
 
 import argparse
 import sys
@@ -21,9 +21,6 @@ def main(arguments=None):
     )
     one.add_argument("--assignment", help="grade this one, whatever the files are called")
     parts.add_parser("guide", help="write the tables of the teaching guide again")
-    one = parts.add_parser("figures", help="write every figure of the book, for slides")
-    one.add_argument("--out", default=ROOT / "_build" / "figures", type=Path)
-    one.add_argument("--chapter", help="one chapter, such as warm-up/static-adjoint")
     asked = parser.parse_args(arguments)
     try:
         return run(asked)
@@ -43,14 +40,10 @@ def run(asked):
         out = asked.out or asked.folder.parent / f"{asked.folder.resolve().name}-graded"
         results = grade(asked.folder, out, asked.course, asked.assignment)
         print(f"{len(results)} lines in {out / 'points.csv'}; the reports are in {out / 'reports'}")
-    elif asked.command == "guide":
+    else:
         from teaching.guide import write_pages
 
         write_pages()
-    else:
-        from teaching.figures import write
-
-        write(asked.out, asked.chapter)
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 
 from teaching import notebooks
-from teaching.grade import load_class, make_place
+from teaching.grade import load_class, make_place, named
 from teaching.sheets import EVERYONE, NAMES, assignment, seed_of
 from teaching.submissions import NAMELESS, clean
 
@@ -79,12 +79,15 @@ def write_assignments(out, course):
             seed = seed_of(course["secret"], name, student or EVERYONE)
             sheet = about.sheet(seed)
             for edition in notebooks.EDITIONS:
-                made = notebooks.build(about, sheet, edition, seed, student)
+                made = notebooks.build(about, sheet, edition, seed, named(course, student))
                 write_notebook(out / edition / "assignments" / (student or EVERYONE) / f"{name}.ipynb", made)
 
 
 def names_in(path):
-    """The names of a class: one in each line, each as it may stand in a path, no two the same."""
+    """A class from its list: for each folder that is handed in, the name of its student.
+
+    A line holds a name, and the folder is called after it; or the folder, a tab, and the name.
+    """
     try:
         lines = Path(path).read_bytes().decode("utf-8-sig").splitlines()
     except OSError as error:
@@ -94,32 +97,38 @@ def names_in(path):
         ) from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text in UTF-8: save the names so, one in each line") from None
-    names = {}
+    names, taken = {}, {}
     for line in [line.strip() for line in lines if line.strip()]:
-        name = clean(line)
-        if name == NAMELESS:
+        written, _, told = line.partition("\t")
+        folder = clean(written)
+        if folder == NAMELESS:
             raise ValueError(f"{path}: {line[:60]!r} is no name: it needs a letter or a digit")
-        if name.casefold() in names:
+        if folder.casefold() in taken:
             raise ValueError(
-                f"{path}: {names[name.casefold()][:60]!r} and {line[:60]!r} would have the same folder,"
-                f" {name}: tell them apart by a letter or a digit"
+                f"{path}: {taken[folder.casefold()][:60]!r} and {line[:60]!r} would have the same folder,"
+                f" {folder}: tell them apart by a letter or a digit"
             )
-        names[name.casefold()] = line
+        taken[folder.casefold()] = line
+        names[folder] = printable(told or written)
     if not names:
         raise ValueError(f"{path} holds no names: one in each line is needed")
-    return [clean(line) for line in names.values()]
+    return names
+
+
+def printable(name):
+    return " ".join("".join(c if c.isprintable() else " " for c in name).split())[:80]
 
 
 def class_of(out, students):
     """The file of the class: the secret is made once, and kept; the names are those of the list."""
     if students is None:
-        return {"secret": EVERYONE, "students": None}
+        return {"secret": EVERYONE, "students": None, "names": {}}
     path = out / "class.json"
     names = names_in(students)
     course = {"secret": secrets.token_hex(16)}
     if path.exists():
         course = load_class(path)
-    course["students"] = names
+    course |= {"students": list(names), "names": names}
     out.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:

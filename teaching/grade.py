@@ -14,27 +14,40 @@ from pathlib import Path
 from teaching import notebooks, report, sandbox, submissions
 from teaching.sheets import EVERYONE, NAMES, Given, assignment, seed_of
 
+ALONE = (
+    "Nothing on this machine shuts a notebook in: it can read and change what you can. Grade here only"
+    " those of people whom you trust; for all others, use a Linux that allows user namespaces, in a virtual"
+    " machine if need be."
+)
+
 
 def load_class(path):
     """The secret and the students of a class; without one, everybody has the same sheet."""
     if path is None:
-        return {"secret": EVERYONE, "students": None, "assignments": None}
+        return {"secret": EVERYONE, "students": None, "names": {}}
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
         good = isinstance(found["secret"], str) and isinstance(found["students"], list)
-        good = good and all(isinstance(s, str) for s in found["students"])
+        found.setdefault("names", {})
+        names = [*found["students"], *found["names"], *found["names"].values()]
+        good = good and all(isinstance(s, str) for s in names)
     except OSError as error:
         raise ValueError(
             f"the file of the class, {path}, cannot be read ({error.strerror}): name the class.json that"
             " `make editions STUDENTS=names.txt` wrote"
         ) from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         good = False
     if not good:
         raise ValueError(
             f"{path} is no file of a class: it needs `secret` and `students` (see `make editions`)"
         )
     return found
+
+
+def named(course, student):
+    """The name of a student as it stands on the list of the class; empty without one."""
+    return course.get("names", {}).get(student, "")
 
 
 def seeds(course, name):
@@ -52,6 +65,11 @@ def remarks_on(submission, seed, known):
     """What the notebook itself shows, compared with the one that was handed out."""
     sheet = assignment(submission.assignment).sheet(seed)
     found = []
+    if submission.left_out:
+        found.append(
+            f"It has {submission.left_out + submissions.MOST_CELLS} cells. The first"
+            f" {submissions.MOST_CELLS} were run and marked; what stands in the others does not count."
+        )
     if submission.sheet and submission.sheet != notebooks.label_of(seed):
         whose = known.get(submission.sheet)
         found.append(
@@ -117,12 +135,15 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
         raise ValueError(f"there is no folder {folder}: name the one with the notebooks that were handed in")
     if only is not None and only not in NAMES:
         raise ValueError(f"there is no assignment {only!r}; there are {', '.join(NAMES)}")
+    how = how or sandbox.protection()
     found = submissions.find(folder, only)
     if not found:
         raise ValueError(f"there is no notebook (.ipynb) below {folder}")
-    course, how = load_class(course), how or sandbox.protection()
+    course = load_class(course)
     reports = make_place(Path(out) / "reports", "the reports", "OUT=graded")
     say(f"{len(found)} notebooks. {how.words}")
+    if not how.strong:
+        say(ALONE)
     first = {}
     for s in found:
         if not s.problem:
@@ -186,6 +207,7 @@ def prepare(submission, course, first):
                 problem = "The name of the file or folder is not on the list of the class."
     return {
         "student": student,
+        "name": named(course, student),
         "assignment": submission.assignment,
         "submission": submission,
         "seed": seed,
@@ -203,6 +225,7 @@ def absent(results, course, only):
     return [
         {
             "student": s,
+            "name": named(course, s),
             "assignment": a,
             "submission": None,
             "seed": None,

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+# What `runner.py` sends of one array at most.
+LARGEST_ARRAY = 2_000
 # What a right answer may differ by when it is rounded to six digits.
 RTOL = 1e-4
 # A claim this near to the answer of another sheet is that answer.
@@ -42,7 +44,7 @@ def as_numbers(claim):
         parts = [as_numbers(item) for item in claim["items"][:60]]
         return None if not parts or any(p is None for p in parts) else np.concatenate(parts)
     values = claim.get("values")
-    if claim.get("kind") != "numbers" or not isinstance(values, list) or len(values) > 20_000:
+    if claim.get("kind") != "numbers" or not isinstance(values, list) or len(values) > LARGEST_ARRAY:
         return None
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
         return None
@@ -190,7 +192,7 @@ class Numbers:
         if close(answer, right, min(30 * self.rtol, NEAR)) or rounded(answer, right):
             return Verdict(
                 "wrong",
-                f"Very near, but not within {self.rtol:g} of it: too rough a calculation, or rounded.",
+                f"Very near, but not within {100 * self.rtol:g} % of it: from too rough a solve, or rounded.",
             )
         good = [str(i + 1) for i in range(right.size) if close(answer[i], right[i], self.rtol)]
         more = f" Right so far: number {', '.join(good[:20])}." if good else ""

@@ -6,6 +6,7 @@ notebook with ``nbgrader generate_assignment`` and mark with ``nbgrader autograd
 
 import hashlib
 import sys
+from functools import cache
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -42,10 +43,16 @@ def look(name, answer, form):
         print(f"{name}: {good if np.isfinite(numbers).all() else 'holds a number that is not finite'}")"""
 
 
+@cache
+def config():
+    """The settings of the book."""
+    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+
+
 def install_cell():
     """The cell that installs the book's wheel, as the chapters' notebooks have it."""
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    site, repository = config.get("html", {}).get("baseurl", ""), config.get("repository", {}).get("url", "")
+    site = config().get("html", {}).get("baseurl", "")
+    repository = config().get("repository", {}).get("url", "")
     wheels = sorted((ROOT / "_build" / "wheels").glob("*.whl"))
     name = wheels[-1].name if wheels else "checked_adjoint-0.1.0-py3-none-any.whl"
     sys.path.insert(0, str(ROOT / "book" / "_ext"))

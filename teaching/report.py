@@ -6,9 +6,10 @@ fences or back-ticks that it cannot leave, and in the table never at the start o
 
 import csv
 import re
+from urllib.parse import urljoin
 
 from teaching.keys import shown
-from teaching.notebooks import points, title_of
+from teaching.notebooks import config, points, title_of
 from teaching.sheets import assignment
 
 WORDS = {
@@ -35,12 +36,15 @@ def block(text, lines=15, width=160):
 def write(result):
     """The report of one submission as Markdown.
 
-    ``result``: ``student``, ``assignment``, ``marks``, ``outcome``, ``remarks``, ``problem``, ``words``.
+    ``result``: ``student`` (the folder), ``name`` (if the class has a list), ``assignment``,
+    ``marks``, ``outcome``, ``remarks``, ``problem``, ``words``.
     """
     about = assignment(result["assignment"]) if result["assignment"] else None
     marks, outcome = result["marks"], result["outcome"]
+    failed = failures(outcome, result["submission"].places) if outcome else {}
     got, of = sum(m["points"] for m in marks), sum(m["of"] for m in marks)
-    lines = [f"# {about.title if about else 'A submission'}: report for {result['student']}", ""]
+    whose = f"report for {result['name']}" if result["name"] else f"the submission of {result['student']}"
+    lines = [f"# {about.title if about else 'A submission'}: {whose}", ""]
     if result["problem"]:
         return "\n".join([*lines, "**Not marked.** " + result["problem"], ""])
     lines += [f"**{got} of {points(of)}.** {summary(marks)}", ""]
@@ -49,7 +53,7 @@ def write(result):
     open_ones = [m for m in marks if m["state"] != "right"]
     if open_ones and not all(m["state"] == "blank" for m in marks):
         lines += ["", "## What to look at", ""]
-        lines += [f"* **`{m['name']}`.** {m['message']}" for m in open_ones]
+        lines += [f"* **`{m['name']}`.** {message(m, open_ones[0], failed)}" for m in open_ones]
         if any(m["state"] in {"mistake", "wrong"} for m in marks):
             lines += [
                 "",
@@ -58,10 +62,16 @@ def write(result):
                     "Where does it go wrong here?"
                 ),
             ]
-        lines += ["", f"To read again: the chapter *{title_of(about.chapter)}* ({about.chapter})."]
-    lines += happened(outcome, result["remarks"])
+        lines += ["", f"To read again: the chapter {chapter(about.chapter)}."]
+    lines += happened(outcome, result["remarks"], failed)
     lines += ["", "## How it was run", "", result["words"] + f" It took {outcome.seconds:.1f} s.", ""]
     return "\n".join(lines)
+
+
+def chapter(name):
+    """A chapter by its title, with its address where the book has one."""
+    site, title = config().get("html", {}).get("baseurl", ""), f"*{title_of(name)}*"
+    return f"[{title}]({urljoin(site, name)}.html)" if site else title
 
 
 def summary(marks):
@@ -72,39 +82,63 @@ def summary(marks):
         return "Nothing is answered yet: the notebook came back as it was handed out."
     if all(s == "missing" for s in states):
         return "None of the answers arrived."
-    named = states.count("mistake")
+    right, named = states.count("right"), states.count("mistake")
+    answers = f"{right} of {len(states)} answers {'is' if right == 1 else 'are'} right."
     if named:
         known = "One mistake is known, and is" if named == 1 else f"{named} mistakes are known, and are"
-        return f"{states.count('right')} of {len(states)} answers are right. {known} named below."
-    return f"{states.count('right')} of {len(states)} answers are right."
+        return f"{answers} {known} named below."
+    return answers
 
 
-def happened(outcome, remarks):
+def failures(outcome, places):
+    """The errors of a run in their order, by the cell: the name of its answer, or its number."""
+    found = {}
+    for error in outcome.errors:
+        cell = number(error.get("cell"))
+        place = places[cell - 1] if 0 < cell <= len(places) else ""
+        kind, _, name = place.partition("-")
+        if kind == "test" and name in found:
+            continue  # it looks at an answer whose own cell failed
+        found[name if kind == "answer" else cell] = error
+    return found
+
+
+def message(mark, first, failed):
+    """What is said of an answer that is not right; ``first``: the first such answer."""
+    if mark["state"] == "missing" and mark["name"] in failed:
+        return f"There is no `{mark['name']}`, since its cell failed: see below."
+    if "not one of the mistakes" in mark["message"] and mark is not first:
+        return f"{mark['message']} It may follow from `{first['name']}`: mend that first."
+    return mark["message"]
+
+
+def happened(outcome, remarks, failed):
     """What went on while it ran, if anything is worth saying."""
     lines = [f"* {remark}" for remark in remarks]
     if outcome.ended:
         lines.append(
             f"* The run was cut short: {outcome.ended}. What had been answered until then was marked."
         )
-    for error in outcome.errors[:8]:
-        cell, line = number(error.get("cell")), number(error.get("line"))
+    for cell, error in list(failed.items())[:8]:
+        line = number(error.get("line"))
+        where = f"Code cell {cell}" if isinstance(cell, int) else f"The cell of {shown(cell)}"
         if error.get("type") == "TimeUp":
-            lines.append(
-                f"* Code cell {cell} was stopped: {shown(error.get('text', ''), 60)}. Does its loop end?"
-            )
+            lines.append(f"* {where} was stopped: {shown(error.get('text', ''), 60)}. Does its loop end?")
             continue
-        where = f", line {line}" if line else ""
+        where += f", line {line}," if line else ""
         what = f"{error.get('type', '')}: {error.get('text', '')}"
-        lines.append(f"* Code cell {cell}{where} failed with {shown(what, 200)}. The cells after it ran.")
-    if len(outcome.errors) > 8:
-        lines.append(f"* And {len(outcome.errors) - 8} more cells failed.")
+        lines.append(f"* {where} failed with {shown(what, 200)}.")
+    if len(failed) > 8:
+        lines.append(f"* And {len(failed) - 8} more cells failed.")
+    if failed:
+        lines.append("* An error ends its own cell alone: the others ran.")
     if outcome.output_cut:
         lines.append("* It printed more than is kept.")
     if not lines:
         return []
     lines = ["", "## What happened when it ran", "", *lines]
     if outcome.output.strip() and (outcome.errors or outcome.ended):
-        lines += ["", "The first lines that it printed:", "", block(outcome.output)]
+        lines += ["", "The first lines that it printed:", "", block(outcome.output.rstrip())]
     return lines
 
 
@@ -123,7 +157,7 @@ def table(path, results):
     """One line a submission: points, the state of each answer, and what the teacher should know."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["student", "assignment", "points", "of", "answers", "remarks"])
+        writer.writerow(["student", "name", "assignment", "points", "of", "answers", "remarks"])
         for r in results:
             got, of = sum(m["points"] for m in r["marks"]), sum(m["of"] for m in r["marks"])
             answers = "; ".join(f"{m['name']}: {WORDS[m['state']]}" for m in r["marks"])
@@ -136,6 +170,7 @@ def table(path, results):
             ]
             row = [
                 r["student"],
+                r["name"],
                 r["assignment"],
                 "" if r["problem"] else got,
                 of or "",

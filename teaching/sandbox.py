@@ -8,6 +8,7 @@ memory of everything that the submission started, and ends it all when one of th
 import contextlib
 import json
 import os
+import platform
 import random
 import shutil
 import signal
@@ -38,7 +39,8 @@ class Limits:
     file: int = 16 << 20
     processes: int = 24
     output: int = 64 << 10
-    result: int = 4 << 20
+    result: int = 1 << 20
+    items: int = 20_000  # in what it returns: read, each takes many times the bytes that it was sent as
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,11 @@ def packages():
 
 def candidates():
     """Ways to shut a submission in, the strongest first."""
+    from teaching.jail import ARCHITECTURE  # here: its modules are those of POSIX
+
     root = os.geteuid() == 0
     other = " It ran as a user of its own." if root else ""
-    if sys.platform == "linux":
+    if sys.platform == "linux" and platform.machine() in ARCHITECTURE:
         if root and unused_user():
             yield Protection("namespaces", words=WORDS["namespaces"] + other, other_user=True)
         yield Protection("namespaces", True, False, WORDS["namespaces"])
@@ -163,7 +167,7 @@ def protection(only=None):
         When a submission cannot be run here at all.
     """
     if os.name != "posix":
-        raise RuntimeError("submissions can be run on Linux and macOS alone")
+        raise RuntimeError("submissions can be run on Linux and macOS alone: on Windows, grade in WSL")
     reason = "a test run brought nothing back"
     with tempfile.NamedTemporaryFile("w", suffix=".secret") as secret:
         secret.write("x")
@@ -235,10 +239,10 @@ def run(cells, names, calls, limits=None, how=None):
     os.close(result)
     remove(home)
     outcome = Outcome(ended=ended, output=said.text(), output_cut=said.cut, seconds=time.monotonic() - began)
-    fill(outcome, answered)
+    too_much = fill(outcome, answered, limits.items)
     outcome.values = {name: outcome.values[name] for name in names if name in outcome.values}
     outcome.calls = {name: outcome.calls[name] for name in calls if name in outcome.calls}
-    if answered.cut and not outcome.finished:
+    if (too_much or answered.cut) and not outcome.finished:
         outcome.ended = outcome.ended or "what it sent back was too much to read"
     return outcome
 
@@ -280,50 +284,72 @@ def feed(pipe, job):
         pass
 
 
-def fill(outcome, answered):
-    """Take the last line that reads as answers; it was written by the submission, so look twice."""
+def fill(outcome, answered, most):
+    """Take the last line that reads as answers; it was written by the submission, so look twice.
+
+    Returns whether something was too much to read.
+    """
+    too_much = False
     for line in reversed(bytes(answered.kept).split(b"\n")):
-        if not line or len(line) > answered.most:
+        if len(line) > answered.most:
+            too_much = True
+            continue
+        if not line:
             continue
         try:
             found = json.loads(line, parse_int=float)
         except (ValueError, RecursionError):
             continue
-        if isinstance(found, dict) and isinstance(found.get("values"), dict) and shallow(found):
+        if not modest(found, most):
+            too_much = True
+        elif isinstance(found, dict) and isinstance(found.get("values"), dict):
             outcome.values = found["values"]
             outcome.calls = found.get("calls") if isinstance(found.get("calls"), dict) else {}
             errors = found.get("errors") if isinstance(found.get("errors"), list) else []
             outcome.errors = [e for e in errors if isinstance(e, dict)][:50]
             outcome.finished = found.get("finished") is True
-            return
+            break
+    return too_much
 
 
-def shallow(value, deepest=30):
-    """Whether lists and objects lie in each other at most so deep: whoever reads them next, can."""
-    level = [value]
+def modest(value, most, deepest=30):
+    """Whether there are at most so many things, not too deep in each other: whoever is next can read them."""
+    level, count = [value], 0
     for _ in range(deepest):
-        level = [x for v in level for x in (v.values() if isinstance(v, dict) else v)
-                 if isinstance(x, (dict, list))]  # fmt: skip
-        if not level:
-            return True
+        inside = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, (dict, list))]
+        count += sum(map(len, inside))
+        if count > most or not inside:
+            return not inside
+        level = [x for things in inside for x in things]
     return False
 
 
-def family(top):
-    """The process and all that came of it: numbers, and the memory that they hold in bytes."""
-    parents, sizes = {}, {}
+def processes():
+    """Each process of the machine: its parent, and the memory that it holds in bytes."""
+    if sys.platform != "linux":
+        command = ["ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "rss="]
+        listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        rows = [list(map(int, line.split())) for line in listed.splitlines()]
+        return {number: (parent, size << 10) for number, parent, size in rows}
+    found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        number = int(stat.parent.name)
-        parents[number], sizes[number] = int(fields[1]), int(fields[21]) * PAGE
+        found[int(stat.parent.name)] = int(fields[1]), int(fields[21]) * PAGE
+    return found
+
+
+def family(top):
+    """The process and all that came of it: numbers, and the memory that they hold in bytes."""
+    there = processes()
+    parents = {number: parent for number, (parent, _) in there.items()}
     found, grown = {top}, True
     while grown:
         more = {p for p, parent in parents.items() if parent in found} - found
         found, grown = found | more, bool(more)
-    return found, sum(sizes.get(p, 0) for p in found)
+    return found, sum(there[p][1] for p in found if p in there)
 
 
 def too_large(top, limits):
@@ -349,18 +375,18 @@ def disk_use(folder):
 
 def watch(process, limits, began, home, how):
     """Wait for the end, or make it. Returns why it was ended early, in words; empty if it was not."""
-    why = ""
+    why, pause = "", 0.05 if sys.platform == "linux" else 0.25  # elsewhere a program lists the processes
     while process.poll() is None:
         if time.monotonic() - began > limits.seconds:
             why = f"it was still running after {limits.seconds:g} seconds"
-        elif sys.platform == "linux" and (grown := too_large(process.pid, limits)):
+        elif grown := too_large(process.pid, limits):
             why = grown
         elif how.mode != "namespaces" and disk_use(home) > limits.disk:
             why = f"it wrote more than {limits.disk >> 20} MB of files"
         if why:
             end(process)
             return why
-        time.sleep(0.05)
+        time.sleep(pause)
     code = process.returncode
     if code == 128 + signal.SIGXCPU or (code == 128 + signal.SIGKILL):
         return f"it was ended by a limit (of {limits.cpu} seconds of computing, or of memory)"
@@ -376,11 +402,11 @@ def watch(process, limits, began, home, how):
 def end(process):
     """End everything that came of the submission, and then the jail.
 
-    The jail stays until nothing else is left, since what loses its parent becomes its child; a
+    The jail stays until nothing else is left, since on Linux what loses its parent becomes its child; a
     process that starts others faster than they are ended is stopped first, and so are these.
     """
     deadline = time.monotonic() + 3
-    while sys.platform == "linux" and process.poll() is None and time.monotonic() < deadline:
+    while process.poll() is None and time.monotonic() < deadline:
         others = family(process.pid)[0] - {process.pid}
         for how in (signal.SIGSTOP, signal.SIGKILL):
             for number in others:

@@ -23,9 +23,11 @@ class Submission:
     assignment: str
     path: Path
     cells: list = field(default_factory=list)  # sources of the code cells
+    places: list = field(default_factory=list)  # nbgrader's names of these cells, or empty
     ids: dict = field(default_factory=dict)  # nbgrader's name of a cell -> its source
     sheet: str = ""  # the label that the notebook carries
     problem: str = ""  # why it cannot be run, in words
+    left_out: int = 0  # cells beyond those that are run
 
 
 def find(folder, only=None):
@@ -86,18 +88,23 @@ def fill(submission, content, named):
             submission.assignment = metadata["name"]
     if not submission.assignment:
         submission.problem = "Neither the file's name nor the notebook says which assignment this is."
+    submission.left_out = max(len(cells) - MOST_CELLS, 0)
     for cell in cells[:MOST_CELLS]:
         if not isinstance(cell, dict) or cell.get("cell_type") != "code":
             continue
         source = cell.get("source", "")
         source = "".join(s for s in source if isinstance(s, str)) if isinstance(source, list) else str(source)
-        submission.cells.append(source)
         try:
-            submission.ids[str(cell["metadata"]["nbgrader"]["grade_id"])[:80]] = source
+            place = str(cell["metadata"]["nbgrader"]["grade_id"])[:80]
         except (KeyError, TypeError):
-            continue
+            place = ""
+        submission.cells.append(source)
+        submission.places.append(place)
+        if place:
+            submission.ids[place] = source
     if sum(map(len, submission.cells)) > LARGEST_SOURCE:
-        submission.cells, submission.problem = [], "It holds more than a megabyte of code."
+        submission.cells, submission.places, submission.ids = [], [], {}
+        submission.problem = "It holds more than a megabyte of code."
 
 
 def clean(name):

@@ -117,7 +117,9 @@ def draw(rng):
             Numbers(
                 order,
                 {
-                    "this is the ratio of two errors; the order is its logarithm to the base 2": round(last),
+                    "this is the ratio of two errors; the order is its logarithm to the base 2": last,
+                    "this is the ratio of two errors, rounded; take its logarithm to the base 2": round(last),
+                    "this is what you measured; the whole number nearest to it is asked for": np.log2(last),
                     **(
                         {"a scheme of order four needs four stages": 4.0}
                         if order == 3

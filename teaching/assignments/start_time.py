@@ -90,6 +90,7 @@ def draw(rng):
                     "this is (52) of the neural ODE paper as it reads; it begins with plus dL/dt1": (
                         dt1 + clock
                     ),
+                    "zero is right for a start that slides along the path; here z_0 stays where it is": 0.0,
                     "this is dL/dt1 with its sign turned; f has the clock in it": -dt1,
                     "this is the integral of lambda f_t, a shift of the whole clock": clock,
                 },

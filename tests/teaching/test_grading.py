@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 
 import nbformat
 import pytest
@@ -332,12 +333,76 @@ def test_many_files_and_long_names_each_have_a_report(tmp_path):
     assert sum(bool(r["problem"]) for r in results) == 59
 
 
-def test_a_claim_that_lies_too_deep_is_none():
-    assert sandbox.shallow({"values": {"u": {"kind": "numbers", "values": [1.0]}}})
+def test_a_claim_that_lies_too_deep_or_holds_too_much_is_none():
+    assert sandbox.modest({"values": {"u": {"kind": "numbers", "values": [1.0]}}}, most=5)
+    assert not sandbox.modest({"values": {"u": {"kind": "numbers", "values": [1.0]}}}, most=4)
+    assert sandbox.modest([[]] * 100, most=100) and not sandbox.modest([[]] * 101, most=100)
     deep = []
     for _ in range(900):
         deep = [deep]
-    assert not sandbox.shallow({"values": {"u": deep}})
+    assert not sandbox.modest({"values": {"u": deep}}, most=9999)
+
+
+@pytest.mark.parametrize("filling", [b"[],", b"0,", b'{"a":1},'])
+def test_what_comes_back_takes_no_memory_of_the_grader(filling):
+    """Read, empty lists take twenty times the bytes that they were sent as."""
+    claim = b'{"values": {"u": [' + filling * (900_000 // len(filling)) + b"0]}}\n"
+    assert len(claim) < LIMITS.result
+    tracemalloc.start()
+    try:
+        outcome = sandbox.run(["u = [1, 2]", forged(claim)], ["u"], {}, LIMITS)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert outcome.values["u"]["values"] == [1, 2]  # what it said before
+    assert outcome.ended
+    assert kept < 1e6 and peak < 45e6
+
+
+def test_an_array_that_is_too_long_is_called_one(tmp_path):
+    (tmp_path / "in").mkdir()
+    cells = [{"cell_type": "code", "source": "import numpy as np\nu = np.zeros(10**6)\nlam = np.zeros(2000)"}]
+    (tmp_path / "in" / f"ada-{NAME}.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}}))
+    grade(tmp_path / "in", tmp_path / "out", say=lambda *_: None)
+    text = (tmp_path / "out" / "reports" / f"ada-{NAME}.md").read_text()
+    assert "an array of 1000000 numbers" in text and "`lam` has 2000" in text
+
+
+def test_cells_that_are_not_run_are_told_of(tmp_path):
+    (tmp_path / "in").mkdir()
+    cells = [{"cell_type": "code", "source": ""}] * submissions.MOST_CELLS
+    late = {"cell_type": "code", "source": "u = 1"}
+    for student, content in {"many": [*cells, late], "fits": cells}.items():
+        path = tmp_path / "in" / f"{student}-{NAME}.ipynb"
+        path.write_text(json.dumps({"cells": content, "metadata": {}}))
+    grade(tmp_path / "in", tmp_path / "out", say=lambda *_: None)
+    words = "It has 501 cells. The first 500 were run and marked"
+    assert words in (tmp_path / "out" / "reports" / f"many-{NAME}.md").read_text()
+    lines = (tmp_path / "out" / "points.csv").read_text().splitlines()
+    assert [words in line for line in lines] == [False, False, True]
+
+
+def test_a_student_is_called_by_the_name_on_the_list(tmp_path):
+    (tmp_path / "names.txt").write_text("al15\tAda  Lovelace\nBob Ross\n")
+    course = editions.class_of(tmp_path, tmp_path / "names.txt")
+    assert course["students"] == ["al15", "Bob_Ross"]
+    editions.write_assignments(tmp_path / "made", course)
+    for folder, name in {"al15": "Ada Lovelace", "Bob_Ross": "Bob Ross"}.items():
+        sheet = tmp_path / "made" / "student" / "assignments" / folder / f"{NAME}.ipynb"
+        assert f"This sheet is for **{name}**" in sheet.read_text()
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        sheet.rename(tmp_path / "in" / folder / sheet.name)
+    (tmp_path / "in" / f"eve-{NAME}.ipynb").write_text('{"cells": [], "metadata": {}}')
+    grade(tmp_path / "in", tmp_path / "out", tmp_path / "class.json", say=lambda *_: None)
+    heads = [p.read_text().split("\n")[0] for p in sorted((tmp_path / "out" / "reports").iterdir())]
+    assert [h.partition(": ")[2] for h in heads] == [
+        "report for Bob Ross",
+        "report for Ada Lovelace",
+        "the submission of eve",
+    ]
+    with open(tmp_path / "out" / "points.csv", newline="") as file:
+        rows = {r["student"]: r["name"] for r in csv.DictReader(file)}
+    assert rows == {"al15": "Ada Lovelace", "Bob_Ross": "Bob Ross", "eve": ""}
 
 
 @pytest.mark.parametrize(
@@ -373,7 +438,7 @@ def test_a_list_of_names_that_cannot_be_used(tmp_path, content, words):
 
 def test_a_list_of_names_is_read_whatever_wrote_it(tmp_path):
     (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfAda\r\n\r\n../Bob \r\n")
-    assert editions.names_in(tmp_path / "names.txt") == ["Ada", "Bob"]
+    assert editions.names_in(tmp_path / "names.txt") == {"Ada": "Ada", "Bob": "../Bob"}
     with pytest.raises(ValueError, match=r"none\.txt, cannot be read"):
         editions.names_in(tmp_path / "none.txt")
 
@@ -401,3 +466,35 @@ def test_where_nothing_can_be_written_is_said_before_anything_runs(tmp_path):
     assert not said
     with pytest.raises(ValueError, match=r"cannot be written into .*file.*OUT=editions"):
         editions.write(tmp_path / "file", say=said.append)
+
+
+def test_an_error_is_told_by_the_name_of_its_cell():
+    places = ["", "given-1", "answer-lam", "test-lam", "answer-both"]
+    errors = [{"cell": float(n), "type": "NameError", "text": "x", "line": 2.0} for n in (1, 3, 4, 99)]
+    found = report.failures(sandbox.Outcome(errors=errors), places)
+    assert list(found) == [1, "lam", 99]  # not the cell that looks at what is not there
+    lines = report.happened(sandbox.Outcome(errors=errors), [], found)
+    assert "* The cell of `lam`, line 2, failed with `NameError: x`." in lines
+    assert "* Code cell 1, line 2, failed with `NameError: x`." in lines
+    evil = sandbox.Outcome(errors=[{"cell": 1, "type": "`", "text": "`\n# 6 of 6", "line": "x"}])
+    told = report.happened(evil, [], report.failures(evil, ["answer-`\n# 6 of 6"]))
+    assert all("\n" not in line and line.count("`") in (0, 2, 4) for line in told)
+
+
+def test_what_may_follow_from_an_earlier_answer_says_so():
+    first = {"name": "z", "state": "mistake", "message": "Not yet: the force."}
+    later = {"name": "lam", "state": "wrong", "message": "Not right, and not one of the mistakes."}
+    gone = {"name": "both", "state": "missing", "message": "There is no `both`."}
+    assert report.message(first, first, {}) == first["message"]
+    assert report.message(later, later, {}) == later["message"]
+    assert report.message(later, first, {}).endswith("It may follow from `z`: mend that first.")
+    assert report.message(gone, first, {}) == gone["message"]
+    assert "its cell failed" in report.message(gone, first, {"both": {}})
+
+
+@pytest.mark.parametrize("site", ["", "https://example.org/book/"])
+def test_the_chapter_to_read_again_is_a_link_where_there_is_a_site(monkeypatch, site):
+    monkeypatch.setattr(report, "config", lambda: {"html": {"baseurl": site}})
+    told = report.chapter("book/rigour/discrete-adjoint")
+    address = "https://example.org/book/book/rigour/discrete-adjoint.html"
+    assert told == (f"[*Discrete adjoints*]({address})" if site else "*Discrete adjoints*")

@@ -14,14 +14,14 @@ import nbformat
 import pytest
 from handed_in import answered
 from teaching import notebooks
-from teaching.sheets import EVERYONE, assignment, seed_of
+from teaching.sheets import EVERYONE, NAMES, assignment, seed_of
 
 HOME = os.environ.get("NBGRADER")
 if not HOME:
     pytest.skip("the variable NBGRADER names no environment with nbgrader", allow_module_level=True)
 pytestmark = pytest.mark.slow
 
-TESTED = ["static_solve", "start_time", "planted_bug", "layer_pull"]
+TESTED = NAMES
 CONFIG = "c = get_config()\nc.CourseDirectory.course_id = 'adjoints'\nc.ExecutePreprocessor.timeout = 60\n"
 EXPORT = """
 import csv, sys
