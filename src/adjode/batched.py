@@ -7,6 +7,7 @@ is used when f has the values there that the solver stored, and the derivatives 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -75,6 +76,7 @@ def stage_nodes(problem: InitialValueProblem, trajectory: Trajectory, first: int
     return Nodes(ts, zs, np.reshape(k, zs.shape), hs)
 
 
+@lru_cache
 def stages_that_count(tableau: ButcherTableau) -> np.ndarray:
     """Those with a weight b_i, and those that such a one is computed from."""
     counts = tableau.b != 0

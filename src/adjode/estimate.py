@@ -54,15 +54,15 @@ def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: b
         steps = trajectory.stats.steps / max(len(zs) - 1, 1)
         errors = 0.03 * steps * rtol * zs[1:]
     else:
-        errors = embedded(trajectory.tableau, np.diff(trajectory.ts), trajectory.stages)
+        errors = embedded(trajectory.tableau.errors, np.diff(trajectory.ts), trajectory.stages)
     total = np.sum(np.abs(ends_of_lambda(trajectory, found)[1][1:]) * errors)
     return float(total / scale * growth(trajectory, found, rtol, atol)) if scale > 0 else 0.0
 
 
-def embedded(tableau, h, k) -> np.ndarray:
-    """What the error weights make of slopes k, (n, s, d), over steps h, (n,), as in
+def embedded(errors, h, k) -> np.ndarray:
+    """What the error weights, (m, s), make of slopes k, (n, s, d), over steps h, (n,), as in
     `steps.error_norm`: (n, d), the local errors where k are stages."""
-    sizes = [np.abs(h[:, None] * np.einsum("s,nsd->nd", e, k)) for e in tableau.errors]
+    sizes = [np.abs(h[:, None] * np.einsum("s,nsd->nd", e, k)) for e in errors]
     if len(sizes) == 1:
         return sizes[0]
     return sizes[0] ** 2 / np.maximum(np.hypot(sizes[0], 0.1 * sizes[1]), 1e-300)
@@ -96,7 +96,12 @@ def unresolved(
     ts, h = trajectory.ts, np.diff(trajectory.ts)[steps]
     zs, fs = (x.reshape(n + 1, -1) for x in (trajectory.zs, trajectory.fs))
     left, right, column = after[steps], before[steps + 1], h[:, None]
-    slope_left, slope_right = rows(ts[steps], zs[steps], left), rows(ts[steps + 1], zs[steps + 1], right)
+    ends, slopes = np.union1d(steps, steps + 1), np.empty_like(zs)
+    slopes[ends] = rows(ts[ends], zs[ends], before[ends])
+    slope_right, jumps = slopes[steps + 1], steps[np.any(left != before[steps], axis=1)]
+    if jumps.size:
+        slopes[jumps] = rows(ts[jumps], zs[jumps], after[jumps])
+    slope_left = slopes[steps]
     middle = (zs[steps] + zs[steps + 1]) / 2 + column / 8 * (fs[steps] - fs[steps + 1])
     lam = (left + right) / 2 - column / 8 * (slope_left - slope_right)  # lambda' = - the slopes
     slope = rows(ts[steps] + h / 2, middle, lam)
@@ -145,15 +150,16 @@ def unseen(
         return [problem.f(t, z, nudged.theta) for t, z in nodes]
 
     tableau, total = trajectory.tableau, 0.0
-    chosen = np.arange(n) if many else np.unique(np.linspace(0, n - 1, 4 * SAMPLED).astype(int))
-    for steps in np.array_split(chosen, -(-len(chosen) // 10)):
-        h, k = np.diff(trajectory.ts)[steps], trajectory.stages[steps]
-        zs = trajectory.zs[steps].reshape(len(steps), 1, -1) + h[:, None, None] * (tableau.a @ k)
-        ts = trajectory.ts[steps][:, None] + h[:, None] * tableau.c
-        lam = after[steps][:, None] + tableau.c[:, None] * (before[steps + 1] - after[steps])[:, None]
+    some = np.flatnonzero(np.any(tableau.errors != 0, axis=0))
+    for steps in np.array_split(np.arange(n), -(-n // max(10, 2000 // problem.z0.size))):
+        h, k, c = np.diff(trajectory.ts)[steps], trajectory.stages[steps], tableau.c[some]
+        zs = trajectory.zs[steps].reshape(len(steps), 1, -1) + h[:, None, None] * (tableau.a[some] @ k)
+        ts, k = trajectory.ts[steps][:, None] + h[:, None] * c, k[:, some]
+        lam = after[steps][:, None] + c[:, None] * (before[steps + 1] - after[steps])[:, None]
         try:
             moved = (np.reshape(values(ts.ravel(), zs.reshape(ts.size, -1)), k.shape) - k) / eps
         except Exception:  # f does not take the nudge: theta may be an index, or at the end of its range
             return 0.0
-        total += float(np.sum(embedded(tableau, h, np.sum(lam * moved, axis=2, keepdims=True))))
-    return total * n / len(chosen) if np.isfinite(total) else 0.0
+        rows = np.sum(lam * moved, axis=2, keepdims=True)
+        total += float(np.sum(embedded(tableau.errors[:, some], h, rows)))
+    return total if np.isfinite(total) else 0.0

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from adjode.batched import Batch, close, find_batch, stage_nodes, stages_that_count
+from adjode.batched import close, find_batch, stage_nodes, stages_that_count
 from adjode.discrete import adjoint_discrete, back_over
 from adjode.loss import Gradient, finish, loss_rows
 from adjode.problem import InitialValueProblem, Loss
@@ -31,8 +31,8 @@ def adjoint_fast(
     return swept(problem, loss, trajectory)[0]
 
 
-def swept(problem, loss, trajectory) -> tuple[Gradient, Batch | None]:
-    """`adjoint_fast`, and f as the batch that it used, if there is one."""
+def swept(problem, loss, trajectory) -> tuple[Gradient, "Sweep | None"]:
+    """`adjoint_fast`, and the sweep that found it, if there was one."""
     if loss.running is not None or trajectory.stages is None or problem.z0.size == 0:
         return adjoint_discrete(problem, loss, trajectory), None
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
@@ -42,7 +42,7 @@ def swept(problem, loss, trajectory) -> tuple[Gradient, Batch | None]:
     for n in reversed(range(len(trajectory.ts))):
         points += [(trajectory.ts[n], lam) for lam in (sweep.lams[n], sweep.after(n))]
     stats = Stats(vjps=sweep.traced)
-    return finish(problem, loss, trajectory, rows, theta_bar, points, stats), sweep.batch
+    return finish(problem, loss, trajectory, rows, theta_bar, points, stats), sweep
 
 
 class Refused(Exception):
@@ -58,7 +58,7 @@ class Sweep:
         self.back_over, self.implicit = back_over(problem, trajectory.tableau), trajectory.tableau.implicit
         self.a, self.b = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.b[kept]
         self.lams = np.empty((len(trajectory.ts), problem.z0.size))  # before the jumps
-        self.lams[-1], self.batch = lam, None
+        self.lams[-1], self.batch, self.propagators = lam, None, []  # from the last step to the first
         if way != "by_vjps":
             nodes = self.nodes(len(self.lams) - 2, len(self.lams) - 1)
             self.batch, back, held = find_batch(problem, nodes)
@@ -105,6 +105,19 @@ class Sweep:
             raise Refused
         return back
 
+    @property
+    def sees_ahead(self) -> bool:
+        """Whether it is known of every step what it makes of a change of z: all f_z were computed."""
+        return len(self.propagators) == len(self.lams) - 1 and not self.implicit
+
+    def ahead(self, errors):
+        """What errors, (N, D), that the steps make come to at the nodes, (N + 1, D), to first order."""
+        moved = np.zeros((len(errors) + 1, errors.shape[1]))
+        for n, (blocks, step) in enumerate(reversed(self.propagators)):
+            moved[n + 1, blocks] = (step @ moved[n, blocks][:, :, None])[:, :, 0]
+            moved[n + 1] += errors[n]
+        return moved
+
     def by_jacobians(self, first, last):
         """All f_z from one trace: a covector for each entry of a block."""
         nodes, blocks = self.nodes(first, last), self.blocks
@@ -112,20 +125,24 @@ class Sweep:
         f_z = jacobians(back, blocks, nodes.ts.shape)
         parts = (implicit_propagators if self.implicit else stage_propagators)(self.a, self.b, h, f_z)
         step = np.eye(blocks.shape[1]) + parts.sum(axis=0)
-        lams, lam = np.empty((last - first, *blocks.shape)), self.lams[last, blocks]
+        before = np.empty((last - first + 1, *blocks.shape))  # the jumps, at the ends of the steps
+        before[-1] = self.lams[last, blocks]
+        lams = before[1:].copy()  # and after them
         for n in reversed(range(last - first)):
+            lams[n] = before[n + 1]
             if first + n + 1 in self.jumps:
-                lam = lam + self.jumps[first + n + 1][blocks]
-            lams[n] = lam
-            lam = (lam[:, None] @ step[n])[:, 0]
-            self.lams[first + n, blocks] = lam
+                lams[n] += self.jumps[first + n + 1][blocks]
+            np.matmul(lams[n, :, None], step[n], out=before[n, :, None])
+        self.lams[first:last, blocks] = before[:-1]
         big = (lams[:, :, None] @ parts)[:, :, :, 0]  # Lambda_i, (s, steps, B, d)
         kappa = h[:, 0] * (np.multiply.outer(self.b, lams) + np.tensordot(self.a.T, big, 1))
         big_flat, kappa_flat = np.empty_like(nodes.zs), np.empty_like(nodes.zs)
         big_flat[:, :, blocks], kappa_flat[:, :, blocks] = (np.swapaxes(x, 0, 1) for x in (big, kappa))
         # rounding, in a linear system, is relative to its matrix
         stiff = 1 + self.implicit * np.max(np.abs(h[:, 0, 0, 0] * np.max(np.abs(f_z), axis=(1, 2, 3, 4))))
-        return proven(back, kappa_flat, big_flat, stiff * np.max(np.abs(lams), axis=(1, 2)))
+        theta_bar = proven(back, kappa_flat, big_flat, stiff * np.max(np.abs(lams), axis=(1, 2)))
+        self.propagators += [(blocks, one) for one in reversed(step)]
+        return theta_bar
 
     def by_stages(self, first, last):
         """One trace a step, pulled back once for each stage."""

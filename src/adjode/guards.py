@@ -12,15 +12,17 @@ import numpy as np
 from adjode.checkpoint import adjoint_checkpointed
 from adjode.estimate import amplified, growth, unresolved, unseen
 from adjode.fast import adjoint_fast, swept
+from adjode.halves import in_halves
 from adjode.loss import Gradient
 from adjode.problem import GradientError, InitialValueProblem, IntegrationError, Loss
 from adjode.solve import solve
 from adjode.structure import flatten
 from adjode.trajectory import Trajectory
 
-DOUBT = 0.1  # of what is allowed: the estimate may be ten times too small
+DOUBT = 0.2  # of what is allowed: the estimate may be a few times too small
 LOOSER = 10.0  # a gradient with tolerances so many times larger is off by about as much more
 CONFIRMED = 0.5  # of what is allowed: a second gradient is no estimate, but it has errors too
+KINKED = 10.0  # what error weights may miss of f_theta where it has kinks; elsewhere they see little
 LOST = 1e3  # times what is allowed
 CLOSE = 0.9  # of what is allowed: beside a gradient that is ten times as good
 ROUNDS = 4
@@ -49,9 +51,9 @@ class Guard:
     def found_or_refused(self, adjoint, trajectory) -> Gradient:
         refuse_jumps(self.problem, trajectory)
         if adjoint is adjoint_fast:
-            found, many = swept(self.problem, self.loss, trajectory)
+            found, sweep = swept(self.problem, self.loss, trajectory)
         else:
-            options, many = {"rtol": self.rtol, "atol": self.atol}, None
+            options, sweep = {"rtol": self.rtol, "atol": self.atol}, None
             found = adjoint(self.problem, self.loss, trajectory, **options)
         if adjoint is adjoint_checkpointed:  # the nodes are gone, and with them what `estimate` looks at;
             # a looser solve tells nothing where its errors grow to the size of z
@@ -59,22 +61,18 @@ class Guard:
             if LOOSER * self.rtol * growth(trajectory, found, self.rtol, self.atol) < 1.0:
                 error = DOUBT / CONFIRMED * self.from_looser(trajectory, found)
         else:
-            error = self.estimate(trajectory, found, adjoint is adjoint_fast, many)
+            parts = self.estimate(trajectory, found, adjoint is adjoint_fast, sweep)
+            error = sum(parts)
         if error < DOUBT:
             return replace(found, error=error)
         if adjoint is not adjoint_fast:
             return self.compared(trajectory, found)
-        return self.confirmed(trajectory, found, error)
+        return self.confirmed(trajectory, found, self.by_witness(trajectory, found, sweep, *parts))
 
-    def confirmed(self, trajectory, found, guess=0.0) -> Gradient:
-        """The discrete gradient `found`, or one of a tighter solve, with which another one agrees.
-
-        Where the estimate `guess` says that both may be off by all that they are, a looser one is
-        no witness: the errors need not fall with the tolerances.
-        """
-        error, grid = np.inf, trajectory.ts
-        if guess < LOST:
-            error = self.from_looser(trajectory, found)
+    def confirmed(self, trajectory, found, error) -> Gradient:
+        """The discrete gradient `found` if its error is small, or one of a tighter solve, with which
+        another one agrees."""
+        grid = trajectory.ts
         if error < CONFIRMED:
             return replace(found, error=error)
         for tries in range(ROUNDS):
@@ -90,6 +88,27 @@ class Guard:
         raise GradientError(f"the gradient still changes by {error:.1e} times what the tolerances allow when "
                             "the solve is made tighter: the solution is too sensitive, or f is not "
                             "smooth. Take a larger rtol, or a shorter interval")  # fmt: skip
+
+    def by_witness(self, trajectory, found, sweep, of_z, missed) -> float:
+        """The error, from the same steps in halves, or from a looser solve; or infinite.
+
+        What the estimate puts down to the errors of z falls with the tolerances, unless it is as large
+        as all that there is. What steps that suit z miss need not: of that a looser solve tells nothing.
+        """
+        if of_z > LOST:
+            return np.inf
+        if sweep and sweep.sees_ahead:
+            return self.from_halves(trajectory, found, sweep)
+        return self.from_looser(trajectory, found) if missed < DOUBT else np.inf
+
+    def from_halves(self, trajectory, found, sweep) -> float:
+        """The error, from a gradient that is some hundred times as good."""
+        try:
+            finer = in_halves(trajectory, sweep.batch, sweep.ahead)
+            better = finer and adjoint_fast(self.problem, self.moved or self.loss, finer)
+        except Exception:  # f does not take these nodes
+            return np.inf
+        return self.distance(found, better) if better else np.inf
 
     def from_looser(self, trajectory, found) -> float:
         """The error, from a gradient that costs less: with a margin of three."""
@@ -121,22 +140,26 @@ class Guard:
         raise GradientError(f"the gradient is off by {error:.1e} times what the tolerances allow, as a "
                             'tighter solve tells. Use adjoint="discrete"')  # fmt: skip
 
-    def estimate(self, trajectory, found, discrete, many=None) -> float:
-        """The error over what is allowed, to within a factor of about ten."""
+    def estimate(self, trajectory, found, discrete, sweep=None) -> tuple[float, float]:
+        """The error over what is allowed: what comes of the errors of z, and what steps that suit z
+        miss. The sum is more often ten times too large than a few times too small."""
         if trajectory.tableau.implicit:  # a second gradient is cheap, and lambda need not be smooth
-            return DOUBT / CONFIRMED * self.distance(found, self.anew(LOOSER, trajectory.tableau)[1])
-        relative, missed = amplified(trajectory, found, self.rtol, self.atol, discrete), 0.0
-        if discrete and self.problem.z0.size:  # a continuous adjoint has its own steps, that follow lambda
-            relative += unresolved(self.problem, trajectory, found, many, self.loss.running)
-            missed = unseen(self.problem, trajectory, found, many)
-        error = (relative * length(self.vector(found)) + missed) / self.allowed(found)
+            return DOUBT / CONFIRMED * self.distance(found, self.anew(LOOSER, trajectory.tableau)[1]), 0.0
+        relative, many = amplified(trajectory, found, self.rtol, self.atol, discrete), sweep and sweep.batch
+        of_z, missed = relative * length(self.vector(found)) / self.allowed(found), 0.0
+        if discrete and self.problem.z0.size and not (of_z > DOUBT and sweep and sweep.sees_ahead):
+            # a continuous adjoint has its own steps, that follow lambda
+            missed = unresolved(self.problem, trajectory, found, many, self.loss.running)
+            missed *= length(self.vector(found))
+            missed += KINKED * unseen(self.problem, trajectory, found, many)
+            missed /= self.allowed(found)
         if discrete or trajectory.stages is None:
-            return error
+            return of_z, missed
         other = adjoint_fast(self.problem, self.loss, trajectory)  # takes but a moment beside it
         # its lambda is at the nodes of the steps, that of another strategy perhaps at few
         relative = amplified(trajectory, other, self.rtol, self.atol, True)
-        error += relative * length(self.vector(other)) / self.allowed(other)
-        return error + DOUBT / CONFIRMED * self.distance(found, other)
+        of_z += relative * length(self.vector(other)) / self.allowed(other)
+        return of_z, DOUBT / CONFIRMED * self.distance(found, other)
 
     def anew(self, factor, tableau, grid=None) -> tuple[Trajectory, Gradient]:
         """A solve with tolerances times `factor`, and its discrete adjoint."""

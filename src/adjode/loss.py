@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import compress, pairwise
 from typing import Any
 
 import numpy as np
@@ -114,8 +113,9 @@ def finish(problem, loss, trajectory, rows, theta_bar, points, stats, dense=None
     ts_bar = np.array([row @ fs[n] for n, row in jumps.items()])
     if not np.all(np.isfinite(np.concatenate([lam, theta_bar, ts_bar, [t0_bar, t1_bar]]))):
         raise GradientError("the gradient is not finite: f or the loss has no derivative there")
-    new = [True] + [t != s or np.any(a != b) for (s, a), (t, b) in pairwise(points)]
-    ts, lams = zip(*reversed(list(compress(points, new))), strict=True)
-    path = AdjointPath(np.array(ts), np.reshape(lams, (len(ts), *problem.z0.shape)), dense)
+    ts, lams = (np.array(part)[::-1] for part in zip(*points, strict=True))
+    new = np.append((np.diff(ts) != 0) | np.any(np.diff(lams, axis=0) != 0, axis=1), True)
+    ts, lams = ts[new], lams[new]
+    path = AdjointPath(ts, lams.reshape(len(ts), *problem.z0.shape), dense)
     theta, stats = flatten(problem.theta)[1](theta_bar), trajectory.stats + stats
     return Gradient(path.lams[0], theta, t0_bar, t1_bar, ts_bar, path, stats)

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 
 from adjode.problem import IntegrationError
 from adjode.tableau import ButcherTableau
+
+SAFETY = 0.7  # of the step that should do; a rejected one costs all of its evaluations
 
 
 def rk_step(tableau: ButcherTableau, f: Callable, t, z, theta, h):
@@ -33,7 +36,7 @@ def rk_steps(tableau: ButcherTableau, f: Callable, ts, z, theta) -> list:
 
 def stage_derivatives(tableau, field, t, z, h, k0) -> np.ndarray:
     """The k_i of `rk_step` for a flat plain state, shape (s, D); k0 = f(t, z) is at hand."""
-    a, ts, k = h * tableau.a, t + h * tableau.c, np.empty((len(tableau.b), len(z)))
+    a, ts, k = h * tableau.a, (t + h * tableau.c).tolist(), np.empty((len(tableau.b), len(z)))
     k[0] = k0
     for i in range(1, len(k)):
         k[i] = field(ts[i], z + a[i, :i].dot(k[:i]))
@@ -74,7 +77,7 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False, patience
         while t != stop:
             if tangent and tries == 0:
                 h, v, decays = bounded(field, t, z, k[-1], h, v, reach, np.max(atol), error)
-                held = held + 1 if decays and past and idles(*past, np.linalg.norm(v)) else held // 2
+                held = held + 1 if decays and past and idles(*past, norm(v)) else held // 2
                 if held > 10 and abs((stops[-1] - t) / h) * len(k) > patience:
                     raise Stiff(f"the problem is stiff at t = {t}")
             rest, h = stop - t, min(h, longest, key=abs)
@@ -84,7 +87,7 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False, patience
             z_next = z + step * (tableau.b @ k_new)
             scale = 0.1 * (atol + rtol * np.maximum(np.abs(z), np.abs(z_next)))
             error, tries = error_norm(tableau, k_new, step, scale), tries + 1
-            factor = 0.9 * max(error, 1e-10) ** (-1 / (tableau.error_order + 1))
+            factor = SAFETY * max(error, 1e-10) ** (-1 / (tableau.error_order + 1))
             if error < 1:  # not so when anything is not finite
                 yield t, z, step, k_new, tries
                 longer = step * min(10.0, factor)
@@ -101,7 +104,7 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False, patience
 def error_norm(tableau, k, h, scale) -> float:
     """The largest entry of the local error over its tolerance; two estimates e, e' are combined
     as e^2 / sqrt(e^2 + e'^2 / 100), which is of higher order."""
-    sizes = [float((np.abs(h * np.dot(e, k)) / scale).max(initial=0.0)) for e in tableau.errors]
+    sizes = (np.abs(h * np.dot(tableau.errors, k)) / scale).max(axis=1, initial=0.0).tolist()
     if len(sizes) == 2 and sizes[0] > 0:
         return sizes[0] ** 2 / math.hypot(sizes[0], 0.1 * sizes[1])
     return sizes[0]
@@ -109,10 +112,10 @@ def error_norm(tableau, k, h, scale) -> float:
 
 def first_step(field, t, z, k0, span, tableau, scale) -> float:
     """A step over which the first terms of the Taylor series stay near the tolerance."""
-    norm, sign = lambda x: np.max(np.abs(x) / scale, initial=0.0), np.sign(span)
-    size, slope = norm(z), norm(k0)
+    most, sign = lambda x: np.max(np.abs(x) / scale, initial=0.0), np.sign(span)
+    size, slope = most(z), most(k0)
     h = min(1e-6 if min(size, slope) < 1e-5 else 0.01 * size / slope, abs(span))
-    bend = norm(field(t + sign * h, z + sign * h * k0) - k0) / h
+    bend = most(field(t + sign * h, z + sign * h * k0) - k0) / h
     steepest = max(slope, bend) if np.isfinite(bend) else 1 / h
     best = (0.01 / steepest) ** (1 / (tableau.error_order + 1)) if steepest > 0 else abs(span)
     return float(sign * max(min(max(100 * h, 1e-6), best, abs(span)), 16 * np.spacing(abs(t))))
@@ -122,15 +125,20 @@ def bounded(field, t, z, k0, h, v, reach, atol, error) -> tuple:
     """h, bounded by the rate of f_z; f_z v / |v| by a difference, the next v, as in the power method;
     and whether h is no small part of the time of a decay. Where v decays and the error of z shows
     it, steps go on to half of what is stable, reach[1] / rate: decay stays decay. Else to reach[0]."""
-    size, length, sign = 1e-7 * np.linalg.norm(z) + atol, np.linalg.norm(v), np.sign(h)
+    size, length, sign = 1e-7 * norm(z) + atol, norm(v), math.copysign(1.0, h)
     w = (field(t, z + size / length * v) - k0) / size
-    rate = float(np.linalg.norm(w))
+    rate = norm(w)
     if not 0 < rate < np.inf:
         return h, v, False
-    decays = sign * (w @ v) < -0.7 * rate * length
+    decays = sign * float(w @ v) < -0.7 * rate * length
     most = sign * (max(reach) if decays and error >= 1e-3 else reach[0]) / rate
     h = min(h, most, key=abs)
     return h, w, decays and abs(h) * rate > 0.2
+
+
+def norm(x) -> float:
+    """The Euclidean norm of a vector; of a short one np.linalg.norm takes twice as long."""
+    return math.sqrt(x @ x)
 
 
 def idles(h, k, scale, rate) -> bool:
@@ -140,6 +148,7 @@ def idles(h, k, scale, rate) -> bool:
     return bool(turn <= max(0.1 * abs(h) * rate * way, 1.0))
 
 
+@lru_cache
 def stable(tableau: ButcherTableau) -> float:
     """The largest x up to which steps of size x / k do not make z' = -k z grow."""
     series, power = [], np.ones(len(tableau.b))  # R(x) = 1 + x b 1 + x^2 b a 1 + ...

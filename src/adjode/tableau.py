@@ -7,13 +7,14 @@ c_3 | a_31 a_32             k_i = f(t + c_i h, z + h sum_j a_ij k_j), explicit w
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import scipy.integrate
 from numpy.polynomial import Legendre
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ButcherTableau:
     """z_next = z + h sum_i b_i k_i with k_i = f(t + c_i h, z + h sum_j a_ij k_j).
 
@@ -26,7 +27,7 @@ class ButcherTableau:
     a: np.ndarray  # (s, s), strictly lower triangular in an explicit scheme, else implicit
     b: np.ndarray  # (s,)
     c: np.ndarray  # (s,)
-    errors: tuple = ()  # each (s,): h e @ k estimates the local error
+    errors: np.ndarray = ()  # (m, s): h errors @ k are m estimates of the local error
     error_order: int = 0  # the estimate is O(h^(error_order + 1))
     extra_a: np.ndarray | None = None  # (x, s + x), stages that only the dense output needs
     extra_c: np.ndarray | None = None  # (x,)
@@ -47,7 +48,10 @@ class ButcherTableau:
         ):
             if not holds:
                 raise ValueError(f"tableau {self.name}: {rule}")
-        for name, value in {"a": a, "b": b, "c": c, "implicit": bool(np.any(np.triu(a)))}.items():
+        errors = np.reshape(np.array(self.errors, float), (-1, len(b)))
+        parts = {"a": a, "b": b, "c": c, "errors": errors, "implicit": bool(np.any(np.triu(a)))}
+        for name, value in parts.items():
+            np.asarray(value).setflags(write=False)
             object.__setattr__(self, name, value)
 
 
@@ -151,8 +155,9 @@ def with_last_stage(pair) -> tuple:
     return a, np.append(pair.B, 0), np.append(pair.C, 1)
 
 
+@cache
 def adaptive_tableau(method: str) -> ButcherTableau:
-    """The embedded scheme with this name; "auto" is the one of highest order."""
+    """The embedded scheme with this name, read-only; "auto" is the one of highest order."""
     pairs = {"auto": dop853, "dopri5": dopri5, "dop853": dop853, "radau": lambda: radau(7)}
     if method not in pairs:
         raise ValueError(f'`method` must be "auto", "dopri5", "dop853" or "radau"; got {method!r}. '

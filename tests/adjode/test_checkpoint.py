@@ -104,7 +104,7 @@ def both(problem, loss, scheme, n_steps=11, **options):
     options |= {"running": loss.running, "ts": loss.observations and loss.observations.ts}
     tableau = getattr(adjode, scheme)()
     yield [adjode.solve_fixed(problem, tableau, n_steps, store=s, **options) for s in ("stages", "times")]
-    if tableau.errors:
+    if len(tableau.errors):
         options |= {"method": scheme, "rtol": 1e-7, "atol": 1e-9}
         yield [adjode.solve(problem, store=s, **options) for s in ("stages", "times")]
 

@@ -16,7 +16,7 @@ def trajectories(problem, scheme, **options):
     """One of fixed and, for a pair, one of adapted steps."""
     tableau = getattr(adjode, scheme)()
     yield adjode.solve_fixed(problem, tableau, 4, **options)
-    if tableau.errors:
+    if len(tableau.errors):
         yield adjode.solve(problem, rtol=1e-4, atol=1e-6, method=scheme, **options)
 
 

@@ -218,7 +218,7 @@ def test_rows_that_part_on_their_way_back_are_no_false_certainty():
     rough, tight = (adjode.solve(problem, rtol=r, atol=r / 100, ts=ts) for r in (1e-3, 1e-9))
     guard = Guard(problem, loss, 1e-3, 1e-5)
     found, wanted = (adjode.adjoint_discrete(problem, loss, x) for x in (rough, tight))
-    assert guard.estimate(rough, found, True) > guard.distance(found, wanted) / 10 > 0.5
+    assert sum(guard.estimate(rough, found, True)) > guard.distance(found, wanted) / 10 > 0.5
 
 
 def test_a_loss_that_saw_other_states_is_not_repaired_but_refused():
@@ -227,15 +227,15 @@ def test_a_loss_that_saw_other_states_is_not_repaired_but_refused():
         r3 = (z[0] ** 2 + z[1] ** 2) ** 1.5
         return anp.array([z[2], z[3], -m * z[0] / r3, -m * z[1] / r3])
 
-    z0, ts = np.array([0.4, 0.0, 0.0, 2.0]), np.array([0.0, 20.0])
+    z0, ts = np.array([0.4, 0.0, 0.0, 2.0]), np.array([0.0, 60.0])
     with pytest.raises(adjode.GradientError, match="the loss has seen"):
         square(f, z0, ts, 1.0, rtol=1e-6, atol=1e-8)
     # with its loss at hand, all of it is found once more from the tighter solve
-    problem = adjode.InitialValueProblem(f, z0, 0.0, 20.0, 1.0)
+    problem = adjode.InitialValueProblem(f, z0, 0.0, 60.0, 1.0)
     loss = adjode.Loss(terminal=lambda z, m: 0.5 * anp.sum(z**2))
     found, wanted = (adjode.gradient(problem, loss, rtol=r, atol=r / 100) for r in (1e-6, 1e-11))
     parts = lambda g: np.concatenate([g.z0, [g.theta, g.t1]])
-    assert right(parts(found), parts(wanted), np.array([*z0, 1.0, 20.0]), 1e-6, 1e-8, 1.0)
+    assert right(parts(found), parts(wanted), np.array([*z0, 1.0, 60.0]), 1e-6, 1e-8, 1.0)
 
 
 def test_a_running_cost_drives_lambda_too():
@@ -304,7 +304,7 @@ def test_the_same_steps_again_settle_no_doubt():
 
 @pytest.mark.parametrize("adjoint", ["quadrature", "interpolated"])
 def test_half_of_what_is_allowed_is_right_beside_a_better_gradient(adjoint):
-    problem, loss, exact = knotted(15)
+    problem, loss, exact = knotted(27)
     found = adjode.gradient(problem, loss, adjoint=adjoint)
     off = np.linalg.norm(problem.theta * (found.theta - exact)) / np.linalg.norm(problem.theta * exact) / 1e-4
     assert off < 1 and 0.5 < found.error < 1
@@ -369,7 +369,7 @@ def test_embedded_errors_are_those_of_the_step_control(scheme):
     tableau, rng = getattr(adjode, scheme)(), np.random.default_rng(1)
     k, h = rng.normal(size=(4, len(tableau.b), 3)), np.array([0.1, -0.2, 0.3, 0.4])
     k[3] = 0.0
-    found = embedded(tableau, h, k)
+    found = embedded(tableau.errors, h, k)
     wanted = [[error_norm(tableau, k[n, :, [i]].T, h[n], 1.0) for i in range(3)] for n in range(4)]
     np.testing.assert_allclose(found, wanted, rtol=1e-13)
 

@@ -1,0 +1,57 @@
+"""A better solve without another: each step once more in two halves, all steps at once.
+
+The nodes of a solve are known, and so every step can be taken again without those before it, in a
+batch. What the halves miss the next node by is the error of the step. Errors travel on with the
+propagators of the adjoint: that moves the nodes, to first order, to where they should be.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from adjode.batched import Batch, stages_that_count
+from adjode.problem import read_only
+from adjode.trajectory import Trajectory
+
+LEFT = 0.1  # of the errors: what a first order leaves is of the second
+ROUNDING = 1e-13  # of the states
+
+
+def in_halves(trajectory: Trajectory, many: Batch, ahead) -> Trajectory | None:
+    """The trajectory with its steps halved and its nodes corrected; None where that leaves gaps.
+
+    `ahead` says what errors of the steps, (N, D), come to at the nodes: `Sweep.ahead`. Raises what f
+    does when it does not take the nodes.
+    """
+    ts, shape = trajectory.ts, trajectory.zs.shape[1:]
+    zs = trajectory.zs.reshape(len(ts), -1)
+    errors = halves(trajectory, many, zs)[1] - zs[1:]
+    zs = zs + ahead(errors)
+    middles, ends, stages = halves(trajectory, many, zs)
+    most = lambda x: np.max(np.abs(x), axis=0)
+    if not np.all(most(ends - zs[1:]) <= LEFT * most(errors) + ROUNDING * most(zs)):
+        return None
+    fine, all_zs = np.empty(2 * len(ts) - 1), np.empty((2 * len(ts) - 1, zs.shape[1]))
+    fine[::2], fine[1::2], all_zs[::2], all_zs[1::2] = ts, (ts[1:] + ts[:-1]) / 2, zs, middles
+    last = many.values(ts[-1:], zs[-1:])
+    fs = np.concatenate([stages[:, 0], last])
+    fine, all_zs, fs = map(read_only, (fine, all_zs.reshape(-1, *shape), fs.reshape(-1, *shape)))
+    return replace(trajectory, ts=fine, zs=all_zs, fs=fs, stages=stages, dense=None)
+
+
+def halves(trajectory: Trajectory, many: Batch, zs: np.ndarray) -> tuple:
+    """From every node but the last: z after half of the step, and after all of it, (N, D) each; and
+    the stages of the halves, (2 N, s, D)."""
+    tableau, ts = trajectory.tableau, trajectory.ts
+    middle, first = one_step(tableau, many, ts[:-1], zs[:-1], (ts[1:] + ts[:-1]) / 2)
+    end, second = one_step(tableau, many, (ts[1:] + ts[:-1]) / 2, middle, ts[1:])
+    return middle, end, np.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
+
+
+def one_step(tableau, many, starts, zs, ends) -> tuple:
+    """z after a step from each of the starts, and its stages; those that do not count stay zero."""
+    hs, k = ends - starts, np.zeros((len(tableau.b), *zs.shape))
+    for i in stages_that_count(tableau):
+        shift = np.tensordot(tableau.a[i, :i], k[:i], 1)
+        k[i] = many.values(starts + tableau.c[i] * hs, zs + hs[:, None] * shift)
+    return zs + hs[:, None] * np.tensordot(tableau.b, k, 1), np.swapaxes(k, 0, 1)
