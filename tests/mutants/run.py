@@ -6,7 +6,6 @@ stand in explained.toml, with the reason why that is right; otherwise the comman
 fails on an explanation that nothing needs any more.
 """
 
-import fnmatch
 import json
 import os
 import re
@@ -336,9 +335,10 @@ def change(name, module, here):
 
 
 def fits(entry, function, was, now):
-    """Is this the explained change? Spaces do not count, and ``now`` may be a pattern."""
-    same = lambda pattern, text: fnmatch.fnmatchcase(text, pattern.replace("[", "[[]"))
-    return entry["function"] == function and same(entry["was"], was) and same(entry["now"], now)
+    """Is this the explained change? ⋯ stands for any text, and □ for one character."""
+    wild = lambda text: re.escape(text).replace("⋯", ".*").replace("□", ".")
+    same = lambda key, text: re.fullmatch(wild(entry[key]), text)
+    return bool(entry["function"] == function and same("was", was) and same("now", now))
 
 
 def belongs(family, was, now):
