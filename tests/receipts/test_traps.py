@@ -51,6 +51,7 @@ from receipts import (
     zeros,
 )
 from receipts.decide import POSITIVE
+from receipts.same import signless
 from receipts.tree import node
 
 a, b, s, x, t2 = var("a b s x t_2")
@@ -115,6 +116,13 @@ def test_a_gradient_is_not_differentiated_with_its_multiplier_held_still():
     for known in (gradient, premise("eq-gradient", lhs, rhs)):
         assert state(d(lhs.T, theta), hessian, [known]) == "undecided"
         assert state(2 * lhs, 2 * rhs, [known]) == "holds"
+
+
+def test_a_restated_identity_is_differentiated_in_what_all_its_functions_know():
+    P, Q = function("P", t, theta, row=True), function("Q", t, theta)
+    product = premise("eq-product", d(P * Q, t), dot(P, t) * Q + P * dot(Q, t))
+    lhs, rhs = d(d(P * Q, t), theta), d(dot(P, t) * Q + P * dot(Q, t), theta)
+    assert state(lhs, rhs, [product]) == "holds" and state(lhs, 2 * rhs, [product]) == "refused"
 
 
 def test_the_start_of_a_trajectory_that_knows_its_starting_time():
@@ -271,8 +279,58 @@ def test_taking_a_sum_apart_says_nothing():
             check("eq-test", op(z + f), op(f) + op(z))
 
 
+A, B = matrix("A"), matrix("B")
+HALF = Fraction(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (A + zeros(A), A),
+        (a + 2 * a, 3 * a),
+        (1 * a, a),
+        (a * (b * X), b * (a * X)),
+        (x * (2 * a + 2 * b), 2 * x * (b + a)),
+        ((A * B).T.T, -(A * B)),
+        (dot(z, t), d(z, t)),
+        (dot(z + f, t), d(f, t) + dot(z, t)),
+        (X - integral(X, t, t0, t1), integral(X, t, t1, t0) + X),
+        ((-1) * node(-1) ** HALF * X, node(-1) ** HALF * X),
+        (integral(X, t, t1, t1) + X, X + integral(X, t, t1, t1)),
+    ],
+    ids=str,
+)
+def test_another_way_to_write_it_is_the_same(one, other):
+    assert signless(one) == signless(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (A + eye(), A),
+        (A * B, B.T * A.T),
+        ((A * B).T, B.T * A.T),
+        (a * b * A, b * A),
+        (A * (lam * z), A),
+        (A * (lam * z) * (z.T * z), A * (lam * z) * (lam * z)),
+        (A * (lam * z) * (x_0.T * c), A * (lam * c) * (x_0.T * z)),
+        (x * (2 * a + b), x * (a + 2 * b)),
+        (at(z, t, t1), at(z, t, t0)),
+        (at(X, t, t1), at(X, s, t1)),
+        (d(z, t), d(z, t0)),
+        (integral(X, t, t0, t1), integral(X, t, t0, s)),
+        (X + integral(X, t, t0, t1), X + integral(X, t, t1, t0)),
+        (exp(a), exp(b)),
+        (a**2, a**3),
+        (partial(f, z), partial(f, theta)),
+    ],
+    ids=str,
+)
+def test_what_needs_more_than_another_way_to_write_it_is_not_the_same(one, other):
+    assert signless(one) != signless(other)
+
+
 def test_two_different_sides_are_not_taken_for_one():
-    A, B = matrix("A"), matrix("B")
     for lhs, rhs in [
         (A * B, B * A),
         (A.T, A),
