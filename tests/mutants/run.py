@@ -183,6 +183,11 @@ ROOTS = some(
     "what_is_noise_does_not_count",
     "the_entries_of_c_u_come_from_few_rows",
     "entries_that_do_not_give_a_random_row_are_refused",
+    "every_pattern_gives_the_derivatives_of_differences[banded]",
+    "a_slow_step_far_from_the_root_does_not_matter",
+    "one_step_is_enough_where_the_tolerance_is_as_loose_as_that",
+    "where_newton_stopped_is_said_and_whether_c_u_is_nearly_singular_there",
+    "an_entry_outside_of_the_pattern_is_seen_in_whichever_row_and_column_it_stands",
 )
 CHECKERS = some(
     "verify",
@@ -228,7 +233,7 @@ TESTS = {
     "receipts/same": ["receipts/test_forms.py", "receipts/test_traps.py"],
     "receipts/depends": ["receipts/test_traps.py"],
     "receipts/measured": ["receipts/test_measured.py"],
-    "receipts/decide": ["receipts/test_traps.py", "receipts/test_check.py"],
+    "receipts/decide": ["receipts/test_traps.py", "receipts/test_forms.py", "receipts/test_check.py"],
     "adjode/verify": CHECKERS,
     "adjode/duality": ["adjode/test_duality.py"],
     "adjode/invariant": ["adjode/test_duality.py", "adjode/test_wrong_gradients.py"],

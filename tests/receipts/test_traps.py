@@ -280,7 +280,7 @@ def test_taking_a_sum_apart_says_nothing():
 
 
 A, B = matrix("A"), matrix("B")
-HALF = Fraction(1, 2)
+HALF, mu = Fraction(1, 2), function("mu", t, row=True)
 
 
 @pytest.mark.parametrize(
@@ -290,6 +290,7 @@ HALF = Fraction(1, 2)
         (a + 2 * a, 3 * a),
         (1 * a, a),
         (a * (b * X), b * (a * X)),
+        (a * at(L, t, t1), at(L, t, t1) * a),
         (x * (2 * a + 2 * b), 2 * x * (b + a)),
         ((A * B).T.T, -(A * B)),
         (dot(z, t), d(z, t)),
@@ -313,7 +314,7 @@ def test_another_way_to_write_it_is_the_same(one, other):
         (a * b * A, b * A),
         (A * (lam * z), A),
         (A * (lam * z) * (z.T * z), A * (lam * z) * (lam * z)),
-        (A * (lam * z) * (x_0.T * c), A * (lam * c) * (x_0.T * z)),
+        (A * (lam * z) * (mu * c), A * (lam * c) * (mu * z)),
         (x * (2 * a + b), x * (a + 2 * b)),
         (at(z, t, t1), at(z, t, t0)),
         (at(X, t, t1), at(X, s, t1)),
