@@ -11,7 +11,7 @@ from scipy.linalg import hilbert
 from scipy.sparse import coo_array, csr_array
 
 import adjode
-from adjode.linear import Factor, as_pattern
+from adjode.linear import Factor, as_pattern, solution
 from adjode.newton import System, beyond, check_entries, damped, jacobian_entries, largest, short, stopped
 
 ROUNDING = 1e-12  # well-conditioned systems of a few unknowns
@@ -438,12 +438,15 @@ BAD = {
                       adjode.RootError, "c_u is singular"),
     "singular sparse": (lambda: root(lambda u, th: u * np.array([1.0, 0.0]) - 1, pattern=np.eye(2)),
                         adjode.RootError, "c_u is singular"),
+    "empty row": (lambda: root(lambda u, th: u * np.array([1.0, 0.0]) - 1, pattern=np.diag([1.0, 0.0])),
+                  adjode.RootError, "c_u is singular"),
     "ignores u": (lambda: root(lambda u, th: th * np.ones(2)), adjode.RootError, "c_u is singular"),
     "nearly": (lambda: root(lambda u, th: anp.dot(NEARLY, u) - np.array([1.0, 2.5])),
                adjode.RootError,
                r"spoil a part of \de\+00, more than 1e-04, of the root u = \[-\d\..*e\+\d\d\]: c_u is"),
     "nearly, at zero": (lambda: by_grad(lambda u, th: anp.dot(NEARLY, u) * th, u0=[0.0, 0.0]),
-                        adjode.GradientError, "rounding may spoil the adjoint solve .* c_u is singular"),
+                        adjode.GradientError,
+                        r"spoil the adjoint solve by a part of \de\+00, more than 1e-04: c_u is singular"),
     "start": (lambda: root(lambda u, th: u**2 - th), adjode.RootError, "start elsewhere"),
     "double root": (lambda: root(lambda u, th: (u - 1) ** 2, u0=3.0), adjode.RootError, "slowly to the last"),
     "double root at zero": (lambda: root(lambda u, th: u**2, u0=3.0), adjode.RootError, "slowly to the last"),
@@ -513,7 +516,11 @@ def test_a_factor_solves_and_multiplies_from_both_sides(name):
 
 @pytest.mark.parametrize("name", ["dense", "banded", "sparse too wide"])
 def test_what_rounding_leaves_in_a_diagonal_system_is_known(name):
-    sizes, x, residual = np.array([1.0, -1e-3, 10.0]), np.array([1.0, 2.0, -3.0]), np.array([0.0, -1e-8, 0.0])
+    sizes, x, residual = (
+        np.array([1.0, -1e-3, 10.0]),
+        np.array([1.0, 2.0, -3.0]),
+        np.array([0.0, -1e-18, 0.0]),
+    )
     pattern = as_pattern((0, 0) if name == "banded" else mask_of(name, 3), 3)
     factor = Factor(pattern, np.diag(sizes)[pattern.rows, pattern.cols])
     spread = (1 + (1 if name == "banded" else 3)) * 1.1e-16 * np.abs(sizes * x)
@@ -531,6 +538,48 @@ def test_noise_is_the_largest_of_three_draws_and_the_same_each_time():
     bound = 10 * np.abs(np.linalg.inv(banded_matrix())) @ factor.spread(x, False)
     assert np.all(noise <= bound * (1 + 1e-12)) and np.all(noise > 0.05 * bound)
     np.testing.assert_array_equal(factor.noise(x), noise)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_what_rounding_leaves_is_that_of_all_equations_from_both_sides(name):
+    pattern, x, residual = (
+        as_pattern(mask_of(name, 7), 7),
+        np.linspace(-1, 2, 7),
+        np.linspace(3, -2, 7) * 1e-16,
+    )
+    factor = Factor(pattern, banded_matrix()[pattern.rows, pattern.cols])
+    for transposed, a in ((False, banded_matrix()), (True, banded_matrix().T)):
+        lost = np.max(np.abs(np.linalg.inv(a)) @ (np.abs(residual) + factor.spread(x, transposed)))
+        assert factor.rounding(x, residual, transposed) == pytest.approx(lost, rel=1e-12)
+
+
+def test_rounding_of_sums_grows_with_the_longest_row_on_the_side_that_is_solved():
+    """An arrow: its last row has four entries, each column has two at most."""
+    arrow = np.eye(4)
+    arrow[-1] = 1
+    pattern = as_pattern(arrow, 4)
+    factor = Factor(pattern, np.ones(len(pattern.rows)))
+    np.testing.assert_allclose(factor.spread(np.ones(4), False), 5 * 1.1e-16 * arrow.sum(1), rtol=1e-12)
+    np.testing.assert_allclose(factor.spread(np.ones(4), True), 3 * 1.1e-16 * arrow.sum(0), rtol=1e-12)
+
+
+def test_noise_does_not_cancel():
+    """x_0 = b_0 - b_1, and both are as uncertain: of one sign in both nothing would be left."""
+    factor = Factor(as_pattern(None, 2), np.array([1.0, 1.0, 0.0, 1.0]))
+    np.testing.assert_allclose(factor.noise(np.array([0.0, 1.0])), 3.3e-15 * np.array([2, 1]), rtol=1e-12)
+
+
+def test_an_adjoint_that_overflows_is_refused_without_a_warning():
+    factor = Factor(as_pattern(None, 2), np.array([1e300, 1e300, 0.0, 1.0]))
+    with pytest.raises(adjode.GradientError, match="or not finite"):
+        solution(factor.values, np.array([1e10, 1e200]), factor, False)
+
+
+@pytest.mark.parametrize("size", [1e-5, 1e5])
+def test_what_rounding_spoils_is_measured_by_the_solution(size):
+    factor = Factor(as_pattern(None, 2), NEARLY.ravel())
+    with pytest.raises(adjode.GradientError, match=r"by a part of \de\+00, more"):
+        solution(factor.values, size * np.ones(2), factor, False)
 
 
 @pytest.mark.parametrize("lower, upper", [(0, 0), (1, 0), (0, 2), (2, 1), (6, 6)])
