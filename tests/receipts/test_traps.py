@@ -4,6 +4,7 @@ import sys
 from fractions import Fraction
 
 import pytest
+import sympy as sp
 from symbols import (
     L,
     L_z,
@@ -50,7 +51,7 @@ from receipts import (
     verdict,
     zeros,
 )
-from receipts.decide import POSITIVE
+from receipts.decide import POSITIVE, rational
 from receipts.same import signless
 from receipts.tree import node
 
@@ -408,7 +409,11 @@ def test_a_root_of_a_square_holds_for_positive_quantities_and_says_so():
 def test_nothing_divided_by_nothing_proves_nothing():
     zero = (a + b) ** 2 - a**2 - 2 * a * b - b**2
     other = (a - b) ** 2 - a**2 + 2 * a * b - b**2
-    assert state(x * zero / other, 2 * x * zero / other) == "undecided"
+    for lhs, rhs in ((x * zero / other, 2 * x * zero / other), (x / zero, x)):
+        result = verdict(lhs, rhs).record()
+        assert result["state"] == "undecided" and result["message"] == (
+            "the difference has no value, whatever the quantities are: is something divided by 0?"
+        )
 
 
 def test_large_exponentials_that_cancel_are_no_witness():
@@ -425,7 +430,112 @@ def test_the_partial_derivative_of_a_known_formula_is_its_own():
     assert state(d(g, t), partial(g, t) + partial(g, u) * dot(u, t)) == "holds"
 
 
+def test_what_is_small_beside_nothing_is_not_zero():
+    tiny = exp(-100 * a * b)
+    assert state(tiny, 2 * tiny) == "refused"
+
+
+def test_what_sympy_cannot_decide_is_undecided_and_says_so():
+    half = Fraction(1, 2)
+    nested = (5 + 2 * node(6) ** half) ** half
+    result = verdict(nested, node(2) ** half + node(3) ** half).record()
+    assert (result["state"], result["message"]) == (
+        "undecided",
+        "SymPy can show neither that the difference is zero nor that it is not",
+    )
+    for integrand in (exp(t * log(t)), exp(a * t)):  # no formula; one for a = 0 and one for others
+        assert state(integral(integrand, t, 0, 1), 2 * t) == "undecided"
+
+
 def test_a_calculation_that_does_not_end_is_stopped(monkeypatch):
     monkeypatch.setattr(sys.modules["receipts.check"], "SECONDS", 0.001)
     result = verdict(matrix("A", 3, 3).I * matrix("A", 3, 3), eye(3)).record()
     assert result["state"] == "undecided" and "0.001 s" in result["message"]
+
+
+# -- witnesses, and limits that run ---------------------------------------------------------------
+
+
+def test_a_witness_is_made_from_names_and_the_same_each_time():
+    drawn = {
+        ("a", 0): "31/11",
+        ("z1", 1): "21/13",
+        ("theta_1", 2): "17/11",
+        ("c", 0): "24/19",
+        ("t_1", 2): "17/23",
+    }
+    assert {key: str(rational(*key)) for key in drawn} == drawn
+    many = [rational(f"x_{i}", seed) for i in range(100) for seed in range(3)]
+    assert min(many) > 0 and max(many) < 4 and len({r.q for r in many}) == 6  # and some are whole
+
+
+def test_an_equation_that_holds_by_chance_at_one_witness_is_refused_at_the_next():
+    w = scalar("w", t)
+    for quantity, name in ((x, "x"), (w, "w")):
+        first, second = (rational(str(quantity.sympy), seed) for seed in (0, 1))
+        witness = verdict(quantity, node(first)).record()["witness"]
+        assert (witness["seed"], witness["entry"]) == (1, 0)
+        assert (witness["value"], witness["at"]) == (str(second - first), {name: str(second)})
+
+
+def test_the_value_at_a_witness_has_twenty_digits_and_another_mistake_another_fingerprint():
+    witness = verdict(exp(a), exp(a) ** 2).record()["witness"]
+    e = sp.exp(rational("a", 0))
+    assert witness["value"] == str((e - e**2).evalf(20))
+    others = [verdict(exp(a), k * exp(a) ** 2).record()["witness"]["fingerprint"] for k in (1, 2, 3)]
+    assert others[0] == witness["fingerprint"] and len(set(others)) == 3
+
+
+def test_a_witness_shows_forty_quantities_at_most():
+    total = sum(var(" ".join(f"x_{i}" for i in range(41))), node(0))
+    assert len(verdict(total, 0).record()["witness"]["at"]) == 40
+
+
+def test_a_refused_integral_says_where_and_both_stages_tell_mistakes_apart():
+    """The same difference of the derivatives in t_1, and another where t_1 meets t_0."""
+    change = 2 * integral(dot(X, t), t, t0, t1)
+    found = [verdict(at(X, t, t1), k * at(X, t, t0) + change).record()["witness"] for k in (1, 3, 1)]
+    assert [w["where"] for w in found] == ["the derivative in t_1"] * 3
+    assert found[0]["fingerprint"] == found[2]["fingerprint"] != found[1]["fingerprint"]
+    piece = verdict(integral(X, t, t0, t1), integral(X, t, s, t1)).record()
+    assert piece["state"] == "refused" and piece["witness"]["where"] == "the limits meet at t_1"
+
+
+def test_pieces_that_are_left_where_limits_meet_count():
+    change = integral(dot(X, t), t, s, t1) + integral(dot(X, t), t, t0, s)
+    assert state(change, at(X, t, t1) - at(X, t, t0)) == "holds"
+    w = scalar("w", t)
+    assert state(integral(t1 + w, t, t0, t1), t1 * (t1 - t0) + integral(w, t, t0, t1)) == "holds"
+
+
+def test_an_empty_integral_hides_none_of_the_others():
+    for low, high in ((t0, s), (s, t1), (a, b), (t1, t2)):
+        empty = at(integral(X, t, low, high), high, low)
+        assert state(empty + integral(X, t, t0, t1), 2 * integral(X, t, t0, t1)) == "refused"
+        assert state(empty + integral(X, t, t0, t1), integral(X, t, t0, t1)) == "holds"
+
+
+def test_a_limit_in_the_integrand_may_be_lost_in_two_derivatives_and_not_in_three():
+    """x is given at t_0, so that only t_1 may run."""
+    given = [premise("eq-x0", at(X, t, t0), x_0)]
+
+    def parts(n):
+        rest = n * integral((t1 - t) ** (n - 1) * X, t, t0, t1)
+        return integral((t1 - t) ** n * dot(X, t), t, t0, t1), rest - (t1 - t0) ** n * x_0
+
+    assert state(*parts(2), given) == "holds"
+    result = verdict(*parts(3), using=given).record()
+    assert result["state"] == "undecided" and result["message"] == "the integrand depends on t_1"
+
+
+def test_limits_that_are_tied_do_not_run():
+    result = verdict(integral(X, t, t0, 2 * t0), 2 * integral(X, t, t0, 2 * t0)).record()
+    assert result["state"] == "undecided"
+    assert result["message"] == "the limits of the integrals are tied by t_0"
+
+
+def test_a_condition_counts_whether_the_derivative_needs_it_or_the_meeting_of_the_limits():
+    w, zero = scalar("w", t), log(a * b) - log(a) - log(b)
+    for extra in (zero, zero * (t1 - t0)):
+        result = verdict(integral(dot(w, t), t, t0, t1), at(w, t, t1) - at(w, t, t0) + extra).record()
+        assert (result["state"], result["message"]) == ("holds", POSITIVE)
