@@ -117,6 +117,18 @@ IMPLICIT_STEPS = some(
     "implicit_steps_leave_no_slivers_and_do_not_stay_short_after_a_stop",
     "differences_take_the_place_of_pullbacks_only_where_autograd_fails",
     "a_zero_beside_large_entries_is_differenced_with_a_step_of_its_own",
+    "observations_and_a_running_cost_on_implicit_steps",
+    "a_steep_running_cost_does_not_stop_the_iteration",
+    "the_error_of_an_implicit_step_is_filtered_once_or_twice_by_its_formula",
+    "an_error_is_looked_at_twice_in_the_first_step_and_after_a_refused_one",
+    "the_iteration_ends_where_the_next_correction_would_be_below_one_unit",
+    "an_iteration_that_is_not_done_after_twenty_rounds_is_good_below_the_slack",
+    "an_f_z_that_is_not_finite_ends_the_iteration_without_an_error",
+    "fixed_implicit_steps_find_their_stages_whatever_the_size_of_the_state",
+    "the_message_says_where_implicit_steps_stopped_and_where_they_should_end",
+    "a_stage_counts_by_its_weight_or_through_other_stages",
+    "a_step_back_takes_pullbacks_for_the_stages_that_count",
+    "a_problem_without_a_state_is_solved_by_implicit_steps",
 )
 ESTIMATES = some(
     "guards",
