@@ -200,6 +200,7 @@ ROOTS = some(
     "what_rounding_leaves_is_that_of_all_equations_from_both_sides",
     "rounding_of_sums_grows_with_the_longest_row_on_the_side_that_is_solved",
     "noise_does_not_cancel",
+    "a_solution_has_mixed_derivatives_in_the_matrix_and_the_right_side",
     "an_adjoint_that_overflows_is_refused_without_a_warning",
     "what_rounding_spoils_is_measured_by_the_solution",
     "a_slow_step_far_from_the_root_does_not_matter",

@@ -539,3 +539,11 @@ def test_a_condition_counts_whether_the_derivative_needs_it_or_the_meeting_of_th
     for extra in (zero, zero * (t1 - t0)):
         result = verdict(integral(dot(w, t), t, t0, t1), at(w, t, t1) - at(w, t, t0) + extra).record()
         assert (result["state"], result["message"]) == ("holds", POSITIVE)
+
+
+def test_what_one_stage_leaves_undecided_is_not_held_by_the_condition_of_the_other():
+    """sqrt(5 + 2 sqrt 6) = sqrt 2 + sqrt 3, which SymPy does not see."""
+    w, zero = scalar("w", t), log(a * b) - log(a) - log(b)
+    unseen = (5 + 2 * node(6) ** HALF) ** HALF - node(2) ** HALF - node(3) ** HALF
+    rhs = at(w, t, t1) - at(w, t, t0) + zero + unseen * (t1 - t0)
+    assert state(integral(dot(w, t), t, t0, t1), rhs) == "undecided"
