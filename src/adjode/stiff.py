@@ -98,7 +98,7 @@ class Newton:
         size = np.max(np.abs(error) / scale, initial=0.0)
         if again and size >= 1:
             more = weights[0] * (field(t, z + error) - k[0]) + weights @ k
-            size = np.max(np.abs(lu_solve(lu, h * more, check_finite=False)) / scale, initial=0.0)
+            size = np.max(np.abs(lu_solve(lu, h * more, check_finite=False)) / scale)
         return float(size)
 
 

@@ -230,6 +230,41 @@ TIME_GRADIENTS = [
     "adjode/test_closed_form.py::test_running_cost_with_explicit_time_and_theta",
     "adjode/test_closed_form.py::test_all_parts_of_a_loss_add_up",
 ]
+NESTS = [
+    *some("odeint", "theta_may_be_a_nest_built_inside_the_loss", "the_gradient_has_the_structure_of_theta"),
+    "adjode/test_memory.py::test_a_nest_of_parameters_leaves_no_cycles_behind",
+]
+ONCE_MORE = [
+    *some("odeint", "second_derivatives_at_several_times_that_run_backwards", "the_cotangent_may_be_traced"),
+    "adjode/test_stiff.py::test_second_and_third_derivatives_go_through_implicit_steps",
+]
+KEPT = [
+    *some("solve", "what_is_stored", "nodes_lie_on_every_stop_and_carry_f"),
+    *some("solve", "states_and_dense_output_are_within_the_tolerance"),
+    *some("solve", "evaluations_are_counted_and_none_is_wasted"),
+    *some("solve", "running_cost_is_controlled_though_the_state_rests"),
+    "adjode/test_guards.py::test_a_jump_is_what_halves_of_halves_do_not_make_smaller",
+    "adjode/test_guards.py::test_a_field_that_jumps_as_z_moves_is_refused",
+]
+WHOLE = some(
+    "odeint",
+    "states_come_back_at_ts_in_the_shape_of_z0",
+    "one_backward_pass_for_all_arguments",
+    "theta_may_be_a_nest_built_inside_the_loss",
+    "the_gradient_has_the_structure_of_theta",
+    "z0_of_any_shape_reaches_f_as_it_is",
+    "times_and_starts_may_be_lists_that_hold_traced_values",
+    "integers_are_numbers",
+    "no_parameters_and_a_single_time",
+    "a_state_without_entries_has_a_zero_gradient",
+    "a_traced_value_that_f_captures_is_refused",
+    "second_derivatives_at_several_times_that_run_backwards",
+    "the_cotangent_may_be_traced",
+    "value_and_grad_gives_the_value_of_a_plain_call",
+    "exceptions_of_the_field_pass_through_untouched",
+    "arguments_are_not_written_to",
+    "gradients_in_z0_ts_and_theta_at_once",
+)
 TESTS = {
     "adjode/discrete": [STEPS_BACK, ALL_PARTS, "adjode/test_discrete.py", IMPLICIT, BAD],
     "adjode/vjp": ["adjode/test_vjp.py", UNTRACED, LAYOUTS, RECORDED],
@@ -247,6 +282,11 @@ TESTS = {
     "adjode/algebraic": ROOTS,
     "adjode/newton": ROOTS,
     "adjode/linear": ROOTS,
+    "adjode/structure": NESTS,
+    "adjode/retrace": ONCE_MORE,
+    "adjode/trajectory": KEPT,
+    "adjode/primitive": WHOLE,
+    "receipts/premises": ["receipts/test_traps.py", "receipts/test_check.py"],
     "receipts/jets": ["receipts/test_forms.py", "receipts/test_check.py"],
     "receipts/wrong": ["receipts/test_wrong.py"],
     "receipts/same": ["receipts/test_forms.py", "receipts/test_traps.py"],
