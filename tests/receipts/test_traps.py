@@ -547,3 +547,25 @@ def test_what_one_stage_leaves_undecided_is_not_held_by_the_condition_of_the_oth
     unseen = (5 + 2 * node(6) ** HALF) ** HALF - node(2) ** HALF - node(3) ** HALF
     rhs = at(w, t, t1) - at(w, t, t0) + zero + unseen * (t1 - t0)
     assert state(integral(dot(w, t), t, t0, t1), rhs) == "undecided"
+
+
+# -- premises about plain symbols, and what a premise is known by ---------------------------------
+
+
+def test_a_constant_is_replaced_whole_and_ties_no_limit():
+    """a = t_0 t_1 b is put in everywhere before a limit runs, so both may still run."""
+    product = premise("eq-a", a, t0 * t1 * b)
+    change = integral(a * dot(X, t), t, t0, t1)
+    assert state(change, a * (at(X, t, t1) - at(X, t, t0)), [product]) == "holds"
+    assert state(change, a * at(X, t, t1), [product]) == "refused"
+    both = [premise("eq-c", c, 2 * x_0), premise("eq-x", x, 3 * s)]
+    assert state(x * c, 6 * s * x_0, both) == "holds" and state(x * c, 6 * s * x_0, both[:1]) == "refused"
+    with pytest.raises(ValueError, match="eq-x and eq-y both say what `x` is"):
+        verdict(x, 3 * s, using=[both[1], premise("eq-y", x, 4 * s)])
+
+
+def test_a_premise_is_known_by_the_pattern_of_both_sides():
+    y = function("y", t)
+    pattern = lambda lhs, rhs: premise("eq-rate", lhs, rhs).record()["pattern"]
+    assert pattern(dot(X, t), a * X) == pattern(dot(y, t), b * y)
+    assert len({pattern(dot(X, t), a * X), pattern(dot(X, t), X), pattern(X, a * X)}) == 3
