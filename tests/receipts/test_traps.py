@@ -52,6 +52,7 @@ from receipts import (
     zeros,
 )
 from receipts.decide import POSITIVE, rational
+from receipts.premises import Premise
 from receipts.same import signless
 from receipts.tree import node
 
@@ -569,3 +570,20 @@ def test_a_premise_is_known_by_the_pattern_of_both_sides():
     pattern = lambda lhs, rhs: premise("eq-rate", lhs, rhs).record()["pattern"]
     assert pattern(dot(X, t), a * X) == pattern(dot(y, t), b * y)
     assert len({pattern(dot(X, t), a * X), pattern(dot(X, t), X), pattern(X, a * X)}) == 3
+    known = Premise("eq-rate", dot(X, t), a * X, "of X", under=[ode])
+    other = known.with_rhs(b * X)
+    assert (other.label, other.instance, other.under, other.rhs) == ("eq-rate", "of X", [ode], b * X)
+    digest = lambda lhs, rhs: premise("eq-rate", lhs, rhs).digest()
+    assert digest(dot(X, t), a * X) == digest(dot(X, t), a * X)
+    assert len({digest(dot(X, t), a * X), digest(dot(X, t), X), digest(dot(y, t), a * X)}) == 3
+
+
+def test_a_value_pinned_in_two_slots_moves_in_both():
+    """w(t_0, t_0; t_0) = x for every t_0, so w_t + w_s + w_t0 = 0 there."""
+    w = scalar("w", t, s, t0)
+    there = lambda y: at(at(y, t, t0), s, t0)
+    pinned = [premise("eq-w", there(w), x)]
+    rhs = -there(partial(w, t)) - there(partial(w, s))
+    assert state(there(partial(w, t0)), rhs, pinned) == "holds"
+    for wrong in (-there(partial(w, t)), -there(partial(w, s)), 0 * x):
+        assert state(there(partial(w, t0)), wrong, pinned) == "refused"
