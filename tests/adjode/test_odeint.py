@@ -1,5 +1,7 @@
 """odeint as autograd sees it."""
 
+from collections import namedtuple
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -86,6 +88,16 @@ def test_the_gradient_has_the_structure_of_theta():
     assert set(found) == {"a", "pair", "none"}
     assert isinstance(found["pair"], tuple) and isinstance(found["pair"][1], list)
     assert np.shape(found["a"]) == () and found["pair"][1][0].shape == (2,)
+
+
+def test_a_nest_keeps_its_named_tuples_and_its_floats():
+    Pair = namedtuple("Pair", "rate offset")
+    theta = {"pair": Pair(0.3, np.array([0.2, 0.4])), "more": [2.0]}
+    vector, unflatten = adjode.flatten(theta)
+    found = unflatten(2 * vector)
+    assert isinstance(found["pair"], Pair) and found["pair"].rate == 0.6 and found["more"] == [4.0]
+    assert all(isinstance(x, float) for x in (found["pair"].rate, found["more"][0]))
+    np.testing.assert_array_equal(found["pair"].offset, [0.4, 0.8])
 
 
 @pytest.mark.parametrize("z0", [1.5, np.array(1.5), np.array([1.5]), np.full((1, 1, 1), 1.5)])

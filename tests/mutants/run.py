@@ -231,6 +231,7 @@ TIME_GRADIENTS = [
     "adjode/test_closed_form.py::test_all_parts_of_a_loss_add_up",
 ]
 NESTS = [
+    "adjode/test_odeint.py::test_a_nest_keeps_its_named_tuples_and_its_floats",
     *some("odeint", "theta_may_be_a_nest_built_inside_the_loss", "the_gradient_has_the_structure_of_theta"),
     "adjode/test_memory.py::test_a_nest_of_parameters_leaves_no_cycles_behind",
 ]
