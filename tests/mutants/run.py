@@ -123,6 +123,8 @@ IMPLICIT_STEPS = some(
     "an_error_is_looked_at_twice_in_the_first_step_and_after_a_refused_one",
     "the_iteration_ends_where_the_next_correction_would_be_below_one_unit",
     "an_iteration_that_is_not_done_after_twenty_rounds_is_good_below_the_slack",
+    "corrections_that_double_end_the_iteration_a_round_later_where_f_z_has_empty_rows",
+    "the_size_of_a_guess_that_is_far_off_is_not_that_of_the_stages",
     "an_f_z_that_is_not_finite_ends_the_iteration_without_an_error",
     "fixed_implicit_steps_find_their_stages_whatever_the_size_of_the_state",
     "the_message_says_where_implicit_steps_stopped_and_where_they_should_end",
