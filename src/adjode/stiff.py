@@ -70,14 +70,15 @@ class Newton:
         What is left to correct in the Z_i is below 1, in units of `unit`, shape (D,); or below
         `slack` and no longer falling, which is rounding. Without `unit`: of 1e-13 of the largest Z_i.
         """
-        tableau, h, last, k = self.tableau, self.h, np.inf, k.copy()
+        tableau, h, last, k, relative = self.tableau, self.h, np.inf, k.copy(), unit is None
         for n in range(20):
             zs = z + h * (tableau.a[1:] @ k)
             rest = [field(t + c * h, x) for c, x in zip(tableau.c[1:], zs, strict=True)] - k[1:]
             step = lu_solve(self.lu, rest.ravel(), check_finite=False).reshape(rest.shape)
             move = h * (tableau.a[1:, 1:] @ step)
-            if unit is None:  # from the Z_i corrected once: a guess says nothing of their size
-                unit = 1e-13 * np.max(np.abs([z, *(zs + move)]), initial=np.finfo(float).tiny)
+            if relative:  # to the Z_i of each round: a guess says nothing of their size
+                before, unit = unit, 1e-13 * np.max(np.abs([z, *(zs + move)]), initial=1e-290)
+                last = last * before / unit if n else last
             size = np.max(np.abs(move) / unit, initial=0.0)
             if self.late and n == 1 and size > last:  # what f_z leaves out is a round behind
                 last = np.inf

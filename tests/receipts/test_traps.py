@@ -432,6 +432,7 @@ def test_the_partial_derivative_of_a_known_formula_is_its_own():
 
 
 def test_what_is_small_beside_nothing_is_not_zero():
+    assert verdict(x, 2 * x).record()["message"] == ""  # the witness says it
     tiny = exp(-1000 * a * b)  # below 1e-70 at every witness
     assert state(tiny, 2 * tiny) == "refused"
 
