@@ -238,10 +238,17 @@ NESTS = [
     "adjode/test_memory.py::test_a_nest_of_parameters_leaves_no_cycles_behind",
 ]
 ONCE_MORE = [
+    "adjode/test_solve.py::test_the_steps_once_more_are_those_of_the_solve",
     *some("odeint", "second_derivatives_at_several_times_that_run_backwards", "the_cotangent_may_be_traced"),
     "adjode/test_stiff.py::test_second_and_third_derivatives_go_through_implicit_steps",
 ]
 KEPT = [
+    *some("solve", "costs_are_added_one_by_one", "hard_steps_of_one_size_are_told_apart_by_their_turn"),
+    *some("solve", "the_two_shortest_steps_and_the_two_of_fastest_turn_are_kept_in_their_order"),
+    *some("solve", "hard_steps_are_those_that_took_tries_or_are_short_beside_the_ones_before"),
+    *some("solve", "dense_output_has_the_shape_of_the_state_for_each_time_also_a_little_outside"),
+    *some("solve", "a_blow_up_stops_with_the_time_it_reached"),
+    KEEPS_NOTHING,
     *some("solve", "what_is_stored", "nodes_lie_on_every_stop_and_carry_f"),
     *some("solve", "states_and_dense_output_are_within_the_tolerance"),
     *some("solve", "evaluations_are_counted_and_none_is_wasted"),
