@@ -3,7 +3,8 @@
 `make mutants MODULE=adjode/discrete` makes every mutant of that module (a sign, an index, a constant,
 a condition) with mutmut, and runs the tests below against each. A mutant that no test refuses must
 stand in explained.toml, with the reason why that is right; otherwise the command fails. It also
-fails on an explanation that nothing needs any more.
+fails on an explanation that nothing needs any more. TESTS names the modules that carry mathematics or
+decide what is true. src/movable draws, and has tests of its own.
 """
 
 import json

@@ -588,3 +588,21 @@ def test_a_value_pinned_in_two_slots_moves_in_both():
     assert state(there(partial(w, t0)), rhs, pinned) == "holds"
     for wrong in (-there(partial(w, t)), -there(partial(w, s)), 0 * x):
         assert state(there(partial(w, t0)), wrong, pinned) == "refused"
+
+
+def test_a_value_pinned_for_all_starts_has_its_derivatives_of_every_order():
+    """w(t_0; t_0) = x gives (d_t + d_t0)^3 w = 0 there."""
+    w = scalar("w", t, t0)
+    there = lambda *slots: at(partial(w, *slots), t, t0)
+    pinned = [premise("eq-w", at(w, t, t0), x)]
+    mixed = 3 * there(t, t0, t0) + 3 * there(t, t, t0) + there(t, t, t)
+    assert state(there(t0, t0, t0), -mixed, pinned) == "holds"
+    assert state(there(t0, t0, t0), mixed, pinned) == "refused"
+
+
+def test_a_pinned_value_is_known_with_its_arguments_exchanged():
+    w = scalar("w", t, t0, t1)
+    pinned = [premise("eq-w", at(w, t, 2 * t0 + t1), a * t0)]
+    exchanged = at(at(at(at(w, t, 2 * t0 + t1), t0, s), t1, t0), s, t1)
+    assert state(exchanged, a * t1, pinned) == "holds"
+    assert state(exchanged, a * t0, pinned) == "refused"
