@@ -483,22 +483,26 @@ def test_hard_steps_are_those_that_took_tries_or_are_short_beside_the_ones_befor
 
 
 def test_hard_steps_of_one_size_are_told_apart_by_their_turn():
-    steps = [(float(n), np.zeros(1), 1.0, np.array([[0.0], [50.0 - n], [turn]]), 2)
-             for n, turn in enumerate([1.0, 2.0, 9.0, 3.0, 8.0])]  # fmt: skip
-    steps.append((5.0, np.zeros(1), 0.0, np.zeros((1, 1)), 0))
+    """The last row of k less the first one, over the size."""
+    sizes, turned = [1.0, 1.0, 4.0, 2.0, 1.0], [1.0, 2.0, 9.0, 5.0, 4.0]
+    steps = [(sum(sizes[:n]), np.zeros(1), h, np.array([[0.0], [50.0 - n], [turn]]), 2)
+             for n, (h, turn) in enumerate(zip(sizes, turned, strict=True))]  # fmt: skip
+    steps.append((9.0, np.zeros(1), 0.0, np.zeros((1, 1)), 0))
     tableau = adjode.ButcherTableau("three", 1, np.zeros((3, 3)), [1, 0, 0], [0, 0, 0])
     field = Counted(lambda t, z: z)
-    found = collect(iter(steps), field, tableau, [0.0, 5.0], store="stops", shape=(1,))
-    assert [n for n, *_ in found.hard] == [0, 1, 2, 4]  # two of the shortest, two of the fastest
+    found = collect(iter(steps), field, tableau, [0.0, 9.0], store="stops", shape=(1,))
+    assert [n for n, *_ in found.hard] == [0, 1, 3, 4]  # two of the shortest, two of the fastest
     empty = [(t, z[:0], h, k[:, :0], tries) for t, z, h, k, tries in steps]
-    assert len(collect(iter(empty), field, tableau, [0.0, 5.0], store="stops", shape=(0,)).hard) > 0
+    assert len(collect(iter(empty), field, tableau, [0.0, 9.0], store="stops", shape=(0,)).hard) > 0
 
 
 @pytest.mark.parametrize("t1", [1.0, -1.0])
 def test_dense_output_has_the_shape_of_the_state_for_each_time_also_a_little_outside(t1):
     f = lambda t, z, theta: -z
     problem = adjode.InitialValueProblem(f, np.arange(6.0).reshape(3, 2), 0.0, t1)
-    for trajectory in (adjode.solve(problem), adjode.solve(replace(problem, t1=1e-3 * t1), ts=[0.0])):
+    one_step = adjode.solve(replace(problem, t1=1e-6 * t1))
+    assert len(one_step.ts) == 2
+    for trajectory in (adjode.solve(problem), one_step):
         end = trajectory.ts[-1]
         times = np.array([-1e-9 * end, 0.0, 0.3 * end, end, end * (1 + 1e-9)])
         exact = np.exp(-times)[:, None, None] * problem.z0

@@ -248,7 +248,7 @@ KEPT = [
     *some("solve", "the_two_shortest_steps_and_the_two_of_fastest_turn_are_kept_in_their_order"),
     *some("solve", "hard_steps_are_those_that_took_tries_or_are_short_beside_the_ones_before"),
     *some("solve", "dense_output_has_the_shape_of_the_state_for_each_time_also_a_little_outside"),
-    *some("solve", "a_blow_up_stops_with_the_time_it_reached"),
+    *some("solve", "fixed_steps_that_overflow_are_an_error"),
     KEEPS_NOTHING,
     *some("solve", "what_is_stored", "nodes_lie_on_every_stop_and_carry_f"),
     *some("solve", "states_and_dense_output_are_within_the_tolerance"),
