@@ -606,3 +606,26 @@ def test_a_pinned_value_is_known_with_its_arguments_exchanged():
     exchanged = at(at(at(at(w, t, 2 * t0 + t1), t0, s), t1, t0), s, t1)
     assert state(exchanged, a * t1, pinned) == "holds"
     assert state(exchanged, a * t0, pinned) == "refused"
+
+
+def test_a_limit_does_not_run_where_a_rate_contains_it_silently():
+    """x' = c t_1 gives x(t_1) - x(t_0) = c t_1 (t_1 - t_0), which is not the integral of c t."""
+    rate = premise("eq-rate", dot(X, t), c * t1)
+    assert state(at(X, t, t1) - at(X, t, t0), integral(c * t, t, t0, t1), [rate]) == "refused"
+
+
+def test_a_function_that_is_replaced_everywhere_ties_no_limit():
+    w, y = scalar("w", t), scalar("y", t)
+    product = premise("eq-y", y, t0 * t1 * w)
+    assert state(integral(dot(y, t), t, t0, t1), at(y, t, t1) - at(y, t, t0), [product]) == "holds"
+
+
+def test_a_premise_replaces_what_runs_and_is_hidden_where_it_stands_otherwise():
+    w, y, u = scalar("w", t), scalar("y", t), expression("u", t**2, t)
+    rules = premise("eq-y", y, x), premise("eq-y", at(y, t, 2 * t0), x)
+    assert all(p.is_rule for p in rules)
+    for lhs in (scalar("g", u), at(y, t, w), f, y + w):
+        assert not premise("eq-g", lhs, 2 * lhs).is_rule
+    with pytest.raises(ValueError, match=r"^eq-x: the sides have shapes \(2, 1\) and \(1, 2\)$"):
+        premise("eq-x", z, lam)
+    assert Premise("eq-x", x, s).instance == ""
