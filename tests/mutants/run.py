@@ -259,6 +259,8 @@ KEPT = [
 ]
 WHOLE = some(
     "odeint",
+    "a_backward_pass_knows_its_loss_by_rows_and_how_they_may_bend",
+    "options_reach_the_solve_and_the_steps_once_more_and_a_plain_call_keeps_the_stops_alone",
     "states_come_back_at_ts_in_the_shape_of_z0",
     "one_backward_pass_for_all_arguments",
     "theta_may_be_a_nest_built_inside_the_loss",
@@ -296,7 +298,7 @@ TESTS = {
     "adjode/structure": NESTS,
     "adjode/retrace": ONCE_MORE,
     "adjode/trajectory": KEPT,
-    "adjode/primitive": WHOLE,
+    "adjode/primitive": [*WHOLE, BAD],
     "receipts/premises": ["receipts/test_traps.py", "receipts/test_check.py"],
     "receipts/jets": ["receipts/test_forms.py", "receipts/test_check.py"],
     "receipts/wrong": ["receipts/test_wrong.py"],
