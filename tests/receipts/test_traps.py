@@ -629,3 +629,24 @@ def test_a_premise_replaces_what_runs_and_is_hidden_where_it_stands_otherwise():
     with pytest.raises(ValueError, match=r"^eq-x: the sides have shapes \(2, 1\) and \(1, 2\)$"):
         premise("eq-x", z, lam)
     assert Premise("eq-x", x, s).instance == ""
+
+
+def test_contradictions_are_found_between_any_two_premises_in_any_order():
+    w, y = scalar("w", t), scalar("y", t)
+    rate, rest, other = premise("eq-w", dot(w, t), x), premise("eq-rest", w, x), premise("eq-y", y, s)
+    begins, always = premise("eq-start", at(w, t, t0), x), premise("eq-always", w, s)
+    for using in ([rate, rest], [rest, rate], [rate, other, rest], [other, rate, rest], [rate, rest, other],
+                  [begins, always], [always, begins], [begins, other, always]):  # fmt: skip
+        with pytest.raises(Refused, match="contradict"):
+            verdict(w, w, using=using)
+    assert state(y, s, [rate, other, begins]) == "holds"
+
+
+def test_a_component_is_what_its_vector_is():
+    with pytest.raises(ValueError, match="eq-x and eq-x1 both say what"):
+        verdict(X, c, using=[premise("eq-x", X, c), premise("eq-x1", X[0], s)])
+
+
+def test_premises_that_lead_back_to_one_another_are_refused():
+    with pytest.raises(ValueError, match=r"^the premises replace one another without end; state each for"):
+        verdict(a, b, using=[premise("eq-a", a, b), premise("eq-b", b, 2 * a)])
