@@ -301,3 +301,11 @@ def test_a_backward_pass_knows_its_loss_by_rows_and_how_they_may_bend(monkeypatc
         np.testing.assert_allclose(found.moved.observations.grad(i, z), row + bend * (z - zs[i]), rtol=1e-3)
         for one in (found.loss, found.moved):
             assert one.observations.fun(i, z) == pytest.approx(row @ z)
+
+
+def test_what_is_no_number_is_named_also_in_a_list_that_holds_traced_values():
+    f = lambda t, z, theta: -z
+    with pytest.raises(TypeError, match=r"^`ts` must be real numbers"):
+        adjode.odeint(f, 1.0, "soon", ())
+    with pytest.raises(TypeError, match=r"^`z0` must be real numbers"):
+        grad(lambda a: anp.sum(adjode.odeint(f, [a, "much"], [0.0, 1.0], ())))(1.0)

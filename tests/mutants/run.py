@@ -259,6 +259,7 @@ KEPT = [
 ]
 WHOLE = some(
     "odeint",
+    "what_is_no_number_is_named_also_in_a_list_that_holds_traced_values",
     "a_backward_pass_knows_its_loss_by_rows_and_how_they_may_bend",
     "options_reach_the_solve_and_the_steps_once_more_and_a_plain_call_keeps_the_stops_alone",
     "states_come_back_at_ts_in_the_shape_of_z0",
