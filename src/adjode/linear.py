@@ -58,7 +58,7 @@ def as_pattern(pattern: Any, n: int) -> Pattern:
 
 def grouped(rows: np.ndarray, cols: np.ndarray, n: int) -> np.ndarray:
     """Each row joins the first group that has none of its columns (Curtis, Powell and Reid, 1974)."""
-    group, taken, order = np.zeros(n, int), [], np.argsort(rows, kind="stable")
+    group, taken, order = np.zeros(n, int), [], np.argsort(rows)
     for i, own in enumerate(np.split(cols[order], np.searchsorted(rows[order], np.arange(1, n)))):
         free = [g for g, used in enumerate(taken) if not used[own].any()]
         if not free:
@@ -92,7 +92,7 @@ def sparse(values: np.ndarray, rows, cols, n: int) -> Callable:
 
 def refuse_singular(info: int) -> None:
     if info > 0:
-        raise np.linalg.LinAlgError("singular")
+        raise np.linalg.LinAlgError
 
 
 class Factor:
@@ -105,7 +105,7 @@ class Factor:
         """``A x`` or ``A^T x``; with `size` the sum of the sizes of its terms, ``|A| |x|``."""
         i, j = places(self.pattern, transposed)
         terms = self.values * x[j]
-        return np.bincount(i, np.abs(terms) if size else terms, self.pattern.n)
+        return np.bincount(i, np.abs(terms) if size else terms)  # A is regular: no empty row
 
     def spread(self, x: np.ndarray, transposed: bool) -> np.ndarray:
         """What rounding may leave in each equation, ``k eps |A| |x|`` with k entries in a row."""
@@ -149,14 +149,14 @@ def _solution(values, b, factor: Factor, transposed: bool) -> np.ndarray:
     return x
 
 
-def _solution_pullback(which: int) -> Callable:
-    def pull(x, values, b, factor, transposed):
-        i, j = places(factor.pattern, transposed)
-        b_bar = lambda x_bar: solution(values, x_bar, factor, not transposed)
-        return b_bar if which else lambda x_bar: -b_bar(x_bar)[i] * anp.array(x)[j]
+def _of_values(x, values, b, factor: Factor, transposed: bool) -> Callable:
+    i, j = places(factor.pattern, transposed)
+    return lambda x_bar: -solution(values, x_bar, factor, not transposed)[i] * anp.array(x)[j]
 
-    return pull
+
+def _of_b(x, values, b, factor: Factor, transposed: bool) -> Callable:
+    return lambda x_bar: solution(values, x_bar, factor, not transposed)
 
 
 solution = primitive(_solution)
-defvjp(solution, _solution_pullback(0), _solution_pullback(1), argnums=(0, 1))
+defvjp(solution, _of_values, _of_b, argnums=(0, 1))

@@ -35,7 +35,7 @@ def state_jacobian(problem: InitialValueProblem, field: Counted | None = None) -
 
     def traced(t, z):
         _, back = pullback(lambda z: problem.f(t, z, problem.theta), z.reshape(shape))
-        return np.stack([np.ravel(back(row.reshape(shape))[0]) for row in eye])
+        return np.array([np.ravel(back(row.reshape(shape))[0]) for row in eye]).reshape(d, d)
 
     def differenced(t, z):
         sizes, start = 1e-7 * (np.abs(z) + 1e-4 * np.max(np.abs(z)) + 1e-30), field(t, z)
@@ -68,14 +68,18 @@ class Newton:
         """The k_i, shape (s, D), from a guess k whose first row is f(t, z), or None.
 
         What is left to correct in the Z_i is below 1, in units of `unit`, shape (D,); or below
-        `slack` and no longer falling, which is rounding.
+        `slack` and no longer falling, which is rounding. Without `unit`: of 1e-13 of the largest Z_i.
         """
-        tableau, h, last, k = self.tableau, self.h, np.inf, k.copy()
+        tableau, h, last, k, relative = self.tableau, self.h, np.inf, k.copy(), unit is None
         for n in range(20):
             zs = z + h * (tableau.a[1:] @ k)
             rest = [field(t + c * h, x) for c, x in zip(tableau.c[1:], zs, strict=True)] - k[1:]
             step = lu_solve(self.lu, rest.ravel(), check_finite=False).reshape(rest.shape)
-            size = np.max(np.abs(h * (tableau.a[1:, 1:] @ step)) / unit, initial=0.0)
+            move = h * (tableau.a[1:, 1:] @ step)
+            if relative:  # to the Z_i of each round: a guess says nothing of their size
+                before, unit = unit, 1e-13 * np.max(np.abs([z, *(zs + move)]), initial=1e-290)
+                last = last * before / unit if n else last
+            size = np.max(np.abs(move) / unit, initial=0.0)
             if self.late and n == 1 and size > last:  # what f_z leaves out is a round behind
                 last = np.inf
             if not size < max(last, slack):  # also when anything is not finite
@@ -95,7 +99,7 @@ class Newton:
         size = np.max(np.abs(error) / scale, initial=0.0)
         if again and size >= 1:
             more = weights[0] * (field(t, z + error) - k[0]) + weights @ k
-            size = np.max(np.abs(lu_solve(lu, h * more, check_finite=False)) / scale, initial=0.0)
+            size = np.max(np.abs(lu_solve(lu, h * more, check_finite=False)) / scale)
         return float(size)
 
 
@@ -150,9 +154,8 @@ def implicit_fixed_steps(field, jacobian, z, stops, tableau, n_steps) -> Iterato
     for start, stop in pairwise(stops):
         for t, t_next in pairwise(np.linspace(start, stop, n_steps + 1).tolist()):
             h, slope = t_next - t, field(t, z)
-            unit = 1e-13 * (np.max(np.abs(z), initial=0.0) + 1e-6)
             guess, newton = np.tile(slope, (len(tableau.b), 1)), Newton(tableau, jacobian(t, z), h)
-            k = newton.stages(field, t, z, guess, unit, 30)
+            k = newton.stages(field, t, z, guess, None, 30)
             if k is None:
                 raise IntegrationError(f"the stages of {tableau.name} were not found at t = {t}; "
                                        "take more steps")  # fmt: skip
@@ -171,15 +174,16 @@ def implicit_step_back(pull, jacobian, trajectory: Trajectory, n: int, lam: np.n
     each stage: differentiate k_i = f(t + c_i h, z + h sum_j a_ij k_j) to see it.
     """
     tableau, t, k = trajectory.tableau, trajectory.ts[n], trajectory.stages[n]
-    h, d = trajectory.ts[n + 1] - t, len(lam)
+    h = trajectory.ts[n + 1] - t
     needed = np.flatnonzero((tableau.b != 0) | np.any(tableau.a != 0, axis=0))
     a, b = tableau.a[np.ix_(needed, needed)], tableau.b[needed]
+    d, size = len(lam), len(b) * len(lam)
     times, zs = (t + tableau.c * h)[needed], (trajectory.zs[n].ravel() + h * (tableau.a @ k))[needed]
     f_z = np.stack([jacobian(time, z) for time, z in zip(times, zs, strict=True)])
     g_z = np.stack([pull(time, z, 0 * lam, 1.0)[1] for time, z in zip(times, zs, strict=True)])
-    blocks = h * np.einsum("ji,irc->jric", a, f_z).reshape(len(b) * d, -1)  # Lambda_j to Lambda_i
+    blocks = h * np.einsum("ji,irc->jric", a, f_z).reshape(size, size)  # Lambda_j to Lambda_i
     right = h * b[:, None] * (lam @ f_z + g_z)
-    big = np.linalg.solve((np.eye(len(b) * d) - blocks).T, right.ravel()).reshape(-1, d)
+    big = np.linalg.solve((np.eye(size) - blocks).T, right.ravel()).reshape(len(b), d)
     theta_bar = 0.0
     for i, kappa in enumerate(h * (b[:, None] * lam + a.T @ big)):
         theta_bar = theta_bar + pull(times[i], zs[i], kappa, h * b[i])[2]

@@ -70,7 +70,7 @@ def time_limit(seconds):
 
 def rational(name, seed):
     """A rational number that belongs to a name: reproducible, positive, and small, for exponentials."""
-    h = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big")
+    h = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8])
     return sp.Rational(h % 37 + 2, (11, 13, 17, 19, 23)[h // 37 % 5])
 
 
@@ -147,7 +147,7 @@ def _run_limit(parts, symbol, rules, fixed, depth):
             both = str([v.fingerprint for v in stages])
             verdict.witness |= {"where": f"{name} {symbol}", "fingerprint": _short_hash(both)}
             return verdict
-    return next((v for v in stages if v.state == "undecided"), stages[0])
+    return max(stages, key=lambda v: (v.state == "undecided", v.reason))  # no condition is lost
 
 
 def _split_integrals(expression):

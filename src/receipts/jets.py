@@ -70,7 +70,7 @@ def _plain(slot):
 
 def latex_name(name):
     r"""``lambda_0`` becomes ``\lambda_0``; SymPy knows the Greek letters."""
-    return sp.latex(sp.Symbol(name)) if name else ""
+    return sp.latex(sp.Symbol(name))
 
 
 def outer_jets(expression):

@@ -44,9 +44,9 @@ def _terms(x):
     if isinstance(x, Integral) and repr(x.children[2].key) > repr(x.children[3].key):
         inner, t, start, end = x.children
         return {k: -n for k, n in _terms(Integral(inner, t, end, start)).items()}
-    if isinstance(x, (At, Total, Integral)):  # linear in the first child
+    if isinstance(x, (At, Total, Integral)):  # linear in the first child; the others tell them apart
         rest = tuple(c.key for c in x.children[1:])
-        return _collect((((type(x).__name__, k, rest),), n) for k, n in _terms(x.children[0]).items())
+        return _collect((((k, rest),), n) for k, n in _terms(x.children[0]).items())
     inside = tuple(_frozen(_terms(c)) for c in x.children)
     return {((type(x).__name__, str(x.data), inside),): sp.S.One}
 

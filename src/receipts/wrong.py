@@ -63,7 +63,7 @@ def swaps(x):
                 swapped = Mul(*x.children[:i], right, left, *x.children[i + 2 :])
             except ShapeError:
                 continue
-            if swapped.value() != x.value():
+            if swapped.shape == x.shape and swapped.value() != x.value():
                 yield Version(swapped, "factors swapped", x)
     if not isinstance(x, (Partial, Leaf)):
         yield from _inside(x, swaps)
@@ -88,7 +88,7 @@ def _flip(term):
 
 def _is_square(x):
     """A matrix whose transpose is another matrix; of a product, the factors are tried instead."""
-    if isinstance(x, (Mul, Neg)) or x.shape[0] != x.shape[1] or x.shape == (1, 1):
+    if isinstance(x, (Mul, Neg)) or x.shape[0] != x.shape[1]:
         return False
     return x.value() != x.value().T
 

@@ -11,8 +11,8 @@ from scipy.linalg import hilbert
 from scipy.sparse import coo_array, csr_array
 
 import adjode
-from adjode.linear import Factor, as_pattern
-from adjode.newton import System, beyond, check_entries, damped, jacobian_entries, largest, short
+from adjode.linear import Factor, as_pattern, solution
+from adjode.newton import System, beyond, check_entries, damped, jacobian_entries, largest, short, stopped
 
 ROUNDING = 1e-12  # well-conditioned systems of a few unknowns
 FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None)
@@ -233,6 +233,16 @@ def test_the_gradient_belongs_to_the_root_and_not_to_the_last_step_before_it():
     assert grad(loss)(5.0) == pytest.approx(1 / (3 * u**2 + 1), rel=1e-6)
 
 
+def test_a_slow_step_far_from_the_root_does_not_matter():
+    """From 2 over the kink to 0.9, and from there to the root at once."""
+    kink = lambda u, theta: u + 10 * anp.maximum(0, u - 1) - theta
+    assert adjode.root(kink, 2.0, 1e-8) == pytest.approx(1e-8, rel=1e-14)
+
+
+def test_one_step_is_enough_where_the_tolerance_is_as_loose_as_that():
+    assert adjode.root(lambda u, theta: u - theta, 1.0, 2.0, rtol=0.6) == 2.0
+
+
 def test_a_step_out_of_the_domain_is_shortened():
     c = lambda u, theta: anp.log(u) - theta
     assert adjode.root(c, 20.0, 0.1) == pytest.approx(np.exp(0.1), rel=1e-14)
@@ -414,7 +424,8 @@ BAD = {
     "none": (lambda: root(lambda u, th: None), TypeError, "must be an array; got NoneType"),
     "complex": (lambda: root(lambda u, th: u * 1j), TypeError, "must be real; got complex128"),
     "numpy": (lambda: root(lambda u, th: np.array([u[0], th * u[1]])), TypeError, "use autograd.numpy"),
-    "nan": (lambda: root(lambda u, th: anp.log(u - 1)), adjode.RootError, r"not finite"),
+    "nan": (lambda: root(lambda u, th: anp.log(u - 1)), adjode.RootError,
+            r"^c\(u, theta\) is not finite at u = \[0\. 0\.\]$"),
     "captured": (lambda: grad(lambda a: anp.sum(root(lambda u, th: a * u - 1)))(2.0), TypeError,
                  "its arguments are plain numbers: it captures one. Pass what you differentiate in `theta`"),
     "captured too": (lambda: grad(lambda a: anp.sum(root(lambda u, th: a * th * u - 1, theta=a)))(2.0),
@@ -427,16 +438,22 @@ BAD = {
                       adjode.RootError, "c_u is singular"),
     "singular sparse": (lambda: root(lambda u, th: u * np.array([1.0, 0.0]) - 1, pattern=np.eye(2)),
                         adjode.RootError, "c_u is singular"),
+    "empty row": (lambda: root(lambda u, th: u * np.array([1.0, 0.0]) - 1, pattern=np.diag([1.0, 0.0])),
+                  adjode.RootError, "c_u is singular"),
     "ignores u": (lambda: root(lambda u, th: th * np.ones(2)), adjode.RootError, "c_u is singular"),
     "nearly": (lambda: root(lambda u, th: anp.dot(NEARLY, u) - np.array([1.0, 2.5])),
-               adjode.RootError, "c_u is (singular or )?nearly"),
+               adjode.RootError,
+               r"spoil a part of \de\+00, more than 1e-04, of the root u = \[-\d\..*e\+\d\d\]: c_u is"),
     "nearly, at zero": (lambda: by_grad(lambda u, th: anp.dot(NEARLY, u) * th, u0=[0.0, 0.0]),
-                        adjode.GradientError, "rounding may spoil the adjoint solve .* c_u is singular"),
+                        adjode.GradientError,
+                        r"spoil the adjoint solve by a part of \de\+00, more than 1e-04: c_u is singular"),
     "start": (lambda: root(lambda u, th: u**2 - th), adjode.RootError, "start elsewhere"),
     "double root": (lambda: root(lambda u, th: (u - 1) ** 2, u0=3.0), adjode.RootError, "slowly to the last"),
     "double root at zero": (lambda: root(lambda u, th: u**2, u0=3.0), adjode.RootError, "slowly to the last"),
     "double root by rounding": (lambda: root(lambda u, th: u**2 - 2 * u + 1, u0=3.0), adjode.RootError,
                                 "slowly to the last"),
+    "stuck": (lambda: root(lambda u, th: anp.where(u >= 0, u + 1, 50.0), u0=0.0), adjode.RootError,
+              r"^Newton's method is stuck: stopped at u = \[0\.\], where \|c\| = 1\.0e\+00\. Try a u0"),
     "no root": (lambda: root(lambda u, th: u**2 + th, u0=3.0), adjode.RootError,
                 r"(stuck|no root after 50 Newton steps): stopped at .*, where \|c\| = .*Try a u0 nearer"),
     "at infinity": (lambda: root(lambda u, th: anp.exp(-u), u0=0.0), adjode.RootError,
@@ -499,14 +516,18 @@ def test_a_factor_solves_and_multiplies_from_both_sides(name):
 
 @pytest.mark.parametrize("name", ["dense", "banded", "sparse too wide"])
 def test_what_rounding_leaves_in_a_diagonal_system_is_known(name):
-    sizes, x, residual = np.array([1.0, -1e-3, 10.0]), np.array([1.0, 2.0, -3.0]), np.array([0.0, -1e-8, 0.0])
+    sizes, x, residual = (
+        np.array([1.0, -1e-3, 10.0]),
+        np.array([1.0, 2.0, -3.0]),
+        np.array([0.0, -1e-18, 0.0]),
+    )
     pattern = as_pattern((0, 0) if name == "banded" else mask_of(name, 3), 3)
     factor = Factor(pattern, np.diag(sizes)[pattern.rows, pattern.cols])
     spread = (1 + (1 if name == "banded" else 3)) * 1.1e-16 * np.abs(sizes * x)
     for transposed in (False, True):
         lost = np.max((np.abs(residual) + spread) / np.abs(sizes))
-        assert factor.rounding(x, residual, transposed) == pytest.approx(lost, rel=1e-9)
-    assert factor.rounding(x, 0.0, False) == pytest.approx(np.max(spread / np.abs(sizes)), rel=1e-9)
+        assert factor.rounding(x, residual, transposed) == pytest.approx(lost, rel=1e-9, abs=0)
+    assert factor.rounding(x, 0.0, False) == pytest.approx(np.max(spread / np.abs(sizes)), rel=1e-9, abs=0)
     np.testing.assert_allclose(factor.noise(x), 10 * spread / np.abs(sizes), rtol=1e-9)
 
 
@@ -517,6 +538,60 @@ def test_noise_is_the_largest_of_three_draws_and_the_same_each_time():
     bound = 10 * np.abs(np.linalg.inv(banded_matrix())) @ factor.spread(x, False)
     assert np.all(noise <= bound * (1 + 1e-12)) and np.all(noise > 0.05 * bound)
     np.testing.assert_array_equal(factor.noise(x), noise)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_what_rounding_leaves_is_that_of_all_equations_from_both_sides(name):
+    pattern, x, residual = (
+        as_pattern(mask_of(name, 7), 7),
+        np.linspace(-1, 2, 7),
+        np.linspace(3, -2, 7) * 1e-16,
+    )
+    factor = Factor(pattern, banded_matrix()[pattern.rows, pattern.cols])
+    for transposed, a in ((False, banded_matrix()), (True, banded_matrix().T)):
+        lost = np.max(np.abs(np.linalg.inv(a)) @ (np.abs(residual) + factor.spread(x, transposed)))
+        assert factor.rounding(x, residual, transposed) == pytest.approx(lost, rel=1e-12, abs=0)
+
+
+def test_rounding_of_sums_grows_with_the_longest_row_on_the_side_that_is_solved():
+    """An arrow: its last row has four entries, each column has two at most."""
+    arrow = np.eye(4)
+    arrow[-1] = 1
+    pattern = as_pattern(arrow, 4)
+    factor = Factor(pattern, np.ones(len(pattern.rows)))
+    np.testing.assert_allclose(factor.spread(np.ones(4), False), 5 * 1.1e-16 * arrow.sum(1), rtol=1e-12)
+    np.testing.assert_allclose(factor.spread(np.ones(4), True), 3 * 1.1e-16 * arrow.sum(0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_solution_has_mixed_derivatives_in_the_matrix_and_the_right_side(transposed):
+    matrix, b, weights = banded_matrix(), np.linspace(1, 2, 7), np.linspace(-1, 1, 7)
+    factor = Factor(as_pattern(None, 7), matrix.ravel())
+    turned = lambda values: anp.reshape(values, (7, 7)).T if transposed else anp.reshape(values, (7, 7))
+    ours = lambda values, b: anp.dot(weights, solution(values, b, factor, transposed))
+    theirs = lambda values, b: anp.dot(weights, anp.linalg.solve(turned(values), b))
+    for first, second in ((0, 1), (1, 0)):
+        found, wanted = [jacobian(grad(f, first), second)(matrix.ravel(), b) for f in (ours, theirs)]
+        np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-13)
+
+
+def test_noise_does_not_cancel():
+    """x_0 = b_0 - b_1, and both are as uncertain: of one sign in both nothing would be left."""
+    factor = Factor(as_pattern(None, 2), np.array([1.0, 1.0, 0.0, 1.0]))
+    np.testing.assert_allclose(factor.noise(np.array([0.0, 1.0])), 3.3e-15 * np.array([2, 1]), rtol=1e-12)
+
+
+def test_an_adjoint_that_overflows_is_refused_without_a_warning():
+    factor = Factor(as_pattern(None, 2), np.array([1e300, 1e300, 0.0, 1.0]))
+    with pytest.raises(adjode.GradientError, match="or not finite"):
+        solution(factor.values, np.array([1e10, 1e200]), factor, False)
+
+
+@pytest.mark.parametrize("size", [1e-22, 1e5])
+def test_what_rounding_spoils_is_measured_by_the_solution(size):
+    factor = Factor(as_pattern(None, 2), NEARLY.ravel())
+    with pytest.raises(adjode.GradientError, match=r"by a part of \de\+00, more"):
+        solution(factor.values, size * np.ones(2), factor, False)
 
 
 @pytest.mark.parametrize("lower, upper", [(0, 0), (1, 0), (0, 2), (2, 1), (6, 6)])
@@ -568,7 +643,17 @@ def test_what_is_noise_does_not_count():
     np.testing.assert_array_equal(beyond(np.array([1.0, 1.0, 0.0]), np.array([-3.0, 0.5, 2.0])), [2, 0, 2])
     assert largest(np.array([1.0, -3.0])) == 3.0 and isinstance(largest(np.ones(2)), float)
     assert short(np.arange(10.0).reshape(2, 5)) == "[0. 1. ... 8. 9.]"
+    assert short(np.arange(7.0)) == "[0. 1. ... 5. 6.]"
     assert short(np.array([1 / 3, 2.0])) == "[0.3333 2.    ]"
+
+
+def test_where_newton_stopped_is_said_and_whether_c_u_is_nearly_singular_there():
+    parts, value = system(None, 2), np.array([-3.0, 2.0])
+    parts.factor = Factor(parts.pattern, np.array([1.0, 1e13, 0.0, 1.0]))
+    for u, singular in (([1.0, 0.0], ""), ([0.0, 1e9], "; c_u is nearly singular there")):
+        u = np.array(u)
+        words = f"here: stopped at u = {short(u)}, where |c| = 3.0e+00{singular}. Try a u0"
+        assert str(stopped("here", parts, u, value)).startswith(words)
 
 
 @pytest.mark.parametrize("name", PATTERNS)
@@ -598,3 +683,16 @@ def test_entries_that_do_not_give_a_random_row_are_refused(off, wrong):
     np.testing.assert_array_equal(check_entries(full, matrix.ravel(), None), matrix.ravel())  # none outside
     with pytest.raises(adjode.RootError, match="c_u is not finite"):
         check_entries(parts, values * np.nan, row)
+
+
+def test_an_entry_outside_of_the_pattern_is_seen_in_whichever_row_and_column_it_stands():
+    """Also where the pattern has nothing in the last column."""
+    n, diagonal = 40, np.eye(40)[:, :39]
+    parts = system(None, n, np.pad(diagonal, ((0, 0), (0, 1))))
+    values, wrong = np.ones(len(parts.pattern.rows)), np.pad(diagonal, ((0, 0), (0, 1)))
+    np.testing.assert_array_equal(check_entries(parts, values, lambda v: v @ wrong), values)
+    for i in range(n):
+        outside = wrong.copy()
+        outside[i, 39 - (i == 39)] = 1e-6
+        with pytest.raises(ValueError, match=f"column {39 - (i == 39)} of a random"):
+            check_entries(parts, values, lambda v, m=outside: v @ m)

@@ -1,5 +1,7 @@
 """odeint as autograd sees it."""
 
+from collections import namedtuple
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -86,6 +88,16 @@ def test_the_gradient_has_the_structure_of_theta():
     assert set(found) == {"a", "pair", "none"}
     assert isinstance(found["pair"], tuple) and isinstance(found["pair"][1], list)
     assert np.shape(found["a"]) == () and found["pair"][1][0].shape == (2,)
+
+
+def test_a_nest_keeps_its_named_tuples_and_its_floats():
+    Pair = namedtuple("Pair", "rate offset")
+    theta = {"pair": Pair(0.3, np.array([0.2, 0.4])), "more": [2.0]}
+    vector, unflatten = adjode.flatten(theta)
+    found = unflatten(2 * vector)
+    assert isinstance(found["pair"], Pair) and found["pair"].rate == 0.6 and found["more"] == [4.0]
+    assert all(isinstance(x, float) for x in (found["pair"].rate, found["more"][0]))
+    np.testing.assert_array_equal(found["pair"].offset, [0.4, 0.8])
 
 
 @pytest.mark.parametrize("z0", [1.5, np.array(1.5), np.array([1.5]), np.full((1, 1, 1), 1.5)])
@@ -243,3 +255,57 @@ def test_arguments_are_not_written_to(zoo):
     np.testing.assert_array_equal(ts, [0.0, 0.5, 1.0])
     for name in keep:
         np.testing.assert_array_equal(theta[name], keep[name])
+
+
+def test_options_reach_the_solve_and_the_steps_once_more_and_a_plain_call_keeps_the_stops_alone(monkeypatch):
+    from adjode import primitive
+
+    seen, solve, again = [], primitive.solve, primitive.traced_states
+    monkeypatch.setattr(primitive, "solve", lambda *args, **more: seen.append(more) or solve(*args, **more))
+    monkeypatch.setattr(
+        primitive, "traced_states", lambda *args, **more: seen.append(more) or again(*args, **more)
+    )
+    f, ts, coarse = (
+        lambda t, z, theta: theta * z,
+        [0.0, 1.0],
+        {"rtol": 1e-2, "atol": 1e-3, "method": "dopri5"},
+    )
+    end = lambda theta, **more: adjode.odeint(f, 1.0, ts, theta, **more)[-1]
+    end(0.5, **coarse), end(0.5), grad(grad(end))(0.5, **coarse)
+    chosen = [{k: more[k] for k in ("rtol", "atol", "method")} for more in seen]
+    assert chosen == [coarse, {"rtol": 1e-6, "atol": 1e-8, "method": "auto"}, coarse, coarse]
+    assert [more.get("store") for more in seen] == ["stops", "stops", "stages", None]
+
+
+def test_a_backward_pass_knows_its_loss_by_rows_and_how_they_may_bend(monkeypatch):
+    """The rows are fixed; were the loss a square of the size of z, they would move with z."""
+    from adjode import primitive
+
+    guards, guard = [], primitive.Guard
+    monkeypatch.setattr(
+        primitive, "Guard", lambda *args, **more: guards.append(guard(*args, **more)) or guards[-1]
+    )
+    f, ts, weights = (
+        lambda t, z, theta: theta * z,
+        np.array([0.0, 0.5, 1.0]),
+        np.array([[1.0, -2.0], [0.5, 3.0], [0.0, 4.0]]),
+    )
+    z0 = 1e-3 * np.array([1.0, 2.0])
+    loss = lambda theta: anp.sum(weights * adjode.odeint(f, z0, ts, theta, rtol=1e-4, atol=1e-9))
+    grad(loss)(0.5)
+    (found,), zs, z = guards, np.exp(0.5 * ts)[:, None] * z0, np.array([7e-3, -5e-3])
+    assert (found.rtol, found.atol) == (1e-4, 1e-9)
+    bend = 4.0 / np.max(zs)
+    for i, row in enumerate(weights):
+        np.testing.assert_array_equal(found.loss.observations.grad(i, z), row)
+        np.testing.assert_allclose(found.moved.observations.grad(i, z), row + bend * (z - zs[i]), rtol=1e-3)
+        for one in (found.loss, found.moved):
+            assert one.observations.fun(i, z) == pytest.approx(row @ z)
+
+
+def test_what_is_no_number_is_named_also_in_a_list_that_holds_traced_values():
+    f = lambda t, z, theta: -z
+    with pytest.raises(TypeError, match=r"^`ts` must be real numbers"):
+        adjode.odeint(f, 1.0, "soon", ())
+    with pytest.raises(TypeError, match=r"^`z0` must be real numbers"):
+        grad(lambda a: anp.sum(adjode.odeint(f, [a, "much"], [0.0, 1.0], ())))(1.0)

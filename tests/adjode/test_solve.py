@@ -19,6 +19,7 @@ from adjode.steps import (
     idles,
     stable,
 )
+from adjode.trajectory import Stats, collect, few
 
 METHODS = ["dopri5", "dop853"]
 
@@ -435,3 +436,95 @@ def test_two_estimates_of_an_error_are_one_of_higher_order():
     assert error_norm(pair, k, -0.5, scale) == pytest.approx(1.5**2 / np.hypot(1.5, 0.1 * 20))
     assert error_norm(pair, 0 * k, 0.5, scale) == 0.0 and np.isnan(error_norm(pair, np.nan * k, 0.5, scale))
     assert error_norm(pair, np.zeros((1, 0)), 0.5, np.zeros(0)) == 0.0
+
+
+# -- what a solve leaves ---------------------------------------------------------------------------
+
+
+def test_costs_are_added_one_by_one():
+    one, other = Stats(1, 2, 3, 4, 5), Stats(10, 20, 30, 40, 50)
+    assert one + other == Stats(11, 22, 33, 44, 55)
+
+
+def test_the_two_shortest_steps_and_the_two_of_fastest_turn_are_kept_in_their_order():
+    steps = [(0.3, -1.0, "a"), (0.1, -2.0, "b"), (0.4, -9.0, "c"), (0.2, -3.0, "d"), (0.5, -8.0, "e"),
+             (0.6, -0.5, "f")]  # fmt: skip
+    assert [step[2] for step in few(steps)] == ["b", "c", "d", "e"]
+    assert few(steps[:1] * 3) == steps[:1] * 3
+
+
+@pytest.mark.parametrize("store", ["stops", "times", "stages"])
+def test_hard_steps_are_those_that_took_tries_or_are_short_beside_the_ones_before(store):
+    """By hand: sizes, tries, and k of which the last row less the first over the size is the turn."""
+    sizes, tries = [0.04, 0.02, 0.003, 0.004, 0.04, 0.0401], [1, 2, 1, 1, 1, 3]
+    turns = [9.0, 1.0, 5.0, 9.0, 9.0, 2.0]  # 0.004 is a tenth of the longest, and no less
+    ts, steps = np.append(0.0, np.cumsum(sizes)), []
+    for n, (h, turn) in enumerate(zip(sizes, turns, strict=True)):
+        k = np.array([[0.0], [100.0], [-50.0], [turn * h]]) + n
+        steps.append((ts[n], np.array([n + 1.0, 7.0])[:1], h, k, tries[n]))
+    steps.append((ts[-1], np.array([7.0]), 0.0, np.array([[6.0]]), 0))
+    field = Counted(lambda t, z: z)
+    field.calls, field.vjps = 40, 2
+    found = collect(iter(steps), field, adjode.rk4(), [0.0, ts[2], ts[-1]], store=store, shape=(1,))
+    assert [n for n, *_ in found.hard] == [1, 2, 5]
+    for n, t, z, z_next in found.hard:
+        assert t == ts[n] and z == n + 1.0
+        np.testing.assert_allclose(z_next, z + sizes[n] * (adjode.rk4().b @ steps[n][3]), rtol=1e-14)
+    assert found.tableau.name == "rk4" and found.running is None and found.dense is None
+    whole = store == "stages"
+    assert found.stats == Stats(40, 2, 6, 3, 7 + 6 * 4 if whole else 3)
+    np.testing.assert_array_equal(found.ts, ts if whole else ts[[0, 2, 6]])
+    np.testing.assert_array_equal(found.fs[:, 0], range(7) if whole else [0, 2, 6])
+    if store == "times":
+        np.testing.assert_array_equal(found.step_times, ts)
+        assert not found.step_times.flags.writeable
+    else:
+        assert found.step_times is None
+
+
+def test_hard_steps_of_one_size_are_told_apart_by_their_turn():
+    """The last row of k less the first one, over the size."""
+    sizes, turned = [1.0, 1.0, 4.0, 2.0, 1.0], [1.0, 2.0, 9.0, 5.0, 4.0]
+    steps = [(sum(sizes[:n]), np.zeros(1), h, np.array([[0.0], [50.0 - n], [turn]]), 2)
+             for n, (h, turn) in enumerate(zip(sizes, turned, strict=True))]  # fmt: skip
+    steps.append((9.0, np.zeros(1), 0.0, np.zeros((1, 1)), 0))
+    tableau = adjode.ButcherTableau("three", 1, np.zeros((3, 3)), [1, 0, 0], [0, 0, 0])
+    field = Counted(lambda t, z: z)
+    found = collect(iter(steps), field, tableau, [0.0, 9.0], store="stops", shape=(1,))
+    assert [n for n, *_ in found.hard] == [0, 1, 3, 4]  # two of the shortest, two of the fastest
+    empty = [(t, z[:0], h, k[:, :0], tries) for t, z, h, k, tries in steps]
+    assert len(collect(iter(empty), field, tableau, [0.0, 9.0], store="stops", shape=(0,)).hard) > 0
+
+
+@pytest.mark.parametrize("t1", [1.0, -1.0])
+def test_dense_output_has_the_shape_of_the_state_for_each_time_also_a_little_outside(t1):
+    f = lambda t, z, theta: -z
+    problem = adjode.InitialValueProblem(f, np.arange(6.0).reshape(3, 2), 0.0, t1)
+    one_step = adjode.solve(replace(problem, t1=1e-6 * t1), method="radau")
+    assert len(one_step.ts) == 2
+    for trajectory in (adjode.solve(problem), one_step):
+        end = trajectory.ts[-1]
+        times = np.array([-1e-9 * end, 0.0, 0.3 * end, end, end * (1 + 1e-9)])
+        exact = np.exp(-times)[:, None, None] * problem.z0
+        np.testing.assert_allclose(trajectory.dense(times), exact, rtol=1e-6)
+        for t, z in zip(times, exact, strict=True):
+            assert trajectory.dense(t).shape == (3, 2)
+            np.testing.assert_allclose(trajectory.dense(t), z, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "radau"])
+@pytest.mark.parametrize("way", [1.0, -1.0])
+def test_the_steps_once_more_are_those_of_the_solve(method, way):
+    from adjode.retrace import traced_states
+
+    f = lambda t, z, theta: anp.array([[theta * z[0, 1] + t, -z[0, 0] * z[0, 1]]])
+    z0, ts, options = (
+        np.array([[1.0, 0.5]]),
+        way * np.array([0.0, 0.7, 1.0, 2.0]),
+        {"rtol": 1e-2, "atol": 1e-3},
+    )
+    found = traced_states(f, z0, ts, np.array([0.9]), lambda theta: theta[0], method=method, **options)
+    problem = adjode.InitialValueProblem(f, z0, ts[0], ts[-1], 0.9)
+    taken = adjode.solve(problem, ts=ts, method=method, **options)
+    close = 1e-9 if method == "radau" else 1e-12  # a solve finds implicit stages to 1e-10 of z
+    np.testing.assert_allclose(found, taken.zs[np.isin(taken.ts, ts)], rtol=close)

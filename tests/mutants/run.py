@@ -3,10 +3,10 @@
 `make mutants MODULE=adjode/discrete` makes every mutant of that module (a sign, an index, a constant,
 a condition) with mutmut, and runs the tests below against each. A mutant that no test refuses must
 stand in explained.toml, with the reason why that is right; otherwise the command fails. It also
-fails on an explanation that nothing needs any more.
+fails on an explanation that nothing needs any more. TESTS names the modules that carry mathematics or
+decide what is true. src/movable draws, and has tests of its own.
 """
 
-import fnmatch
 import json
 import os
 import re
@@ -118,6 +118,20 @@ IMPLICIT_STEPS = some(
     "implicit_steps_leave_no_slivers_and_do_not_stay_short_after_a_stop",
     "differences_take_the_place_of_pullbacks_only_where_autograd_fails",
     "a_zero_beside_large_entries_is_differenced_with_a_step_of_its_own",
+    "observations_and_a_running_cost_on_implicit_steps",
+    "a_steep_running_cost_does_not_stop_the_iteration",
+    "the_error_of_an_implicit_step_is_filtered_once_or_twice_by_its_formula",
+    "an_error_is_looked_at_twice_in_the_first_step_and_after_a_refused_one",
+    "the_iteration_ends_where_the_next_correction_would_be_below_one_unit",
+    "an_iteration_that_is_not_done_after_twenty_rounds_is_good_below_the_slack",
+    "corrections_that_double_end_the_iteration_a_round_later_where_f_z_has_empty_rows",
+    "the_size_of_a_guess_that_is_far_off_is_not_that_of_the_stages",
+    "an_f_z_that_is_not_finite_ends_the_iteration_without_an_error",
+    "fixed_implicit_steps_find_their_stages_whatever_the_size_of_the_state",
+    "the_message_says_where_implicit_steps_stopped_and_where_they_should_end",
+    "a_stage_counts_by_its_weight_or_through_other_stages",
+    "a_step_back_takes_pullbacks_for_the_stages_that_count",
+    "a_problem_without_a_state_is_solved_by_implicit_steps",
 )
 ESTIMATES = some(
     "guards",
@@ -184,6 +198,18 @@ ROOTS = some(
     "what_is_noise_does_not_count",
     "the_entries_of_c_u_come_from_few_rows",
     "entries_that_do_not_give_a_random_row_are_refused",
+    "every_pattern_gives_the_derivatives_of_differences[banded]",
+    "a_loss_that_ignores_u_has_a_zero_gradient",
+    "what_rounding_leaves_is_that_of_all_equations_from_both_sides",
+    "rounding_of_sums_grows_with_the_longest_row_on_the_side_that_is_solved",
+    "noise_does_not_cancel",
+    "a_solution_has_mixed_derivatives_in_the_matrix_and_the_right_side",
+    "an_adjoint_that_overflows_is_refused_without_a_warning",
+    "what_rounding_spoils_is_measured_by_the_solution",
+    "a_slow_step_far_from_the_root_does_not_matter",
+    "one_step_is_enough_where_the_tolerance_is_as_loose_as_that",
+    "where_newton_stopped_is_said_and_whether_c_u_is_nearly_singular_there",
+    "an_entry_outside_of_the_pattern_is_seen_in_whichever_row_and_column_it_stands",
 )
 CHECKERS = some(
     "verify",
@@ -207,6 +233,52 @@ TIME_GRADIENTS = [
     "adjode/test_closed_form.py::test_running_cost_with_explicit_time_and_theta",
     "adjode/test_closed_form.py::test_all_parts_of_a_loss_add_up",
 ]
+NESTS = [
+    "adjode/test_odeint.py::test_a_nest_keeps_its_named_tuples_and_its_floats",
+    *some("odeint", "theta_may_be_a_nest_built_inside_the_loss", "the_gradient_has_the_structure_of_theta"),
+    "adjode/test_memory.py::test_a_nest_of_parameters_leaves_no_cycles_behind",
+]
+ONCE_MORE = [
+    "adjode/test_solve.py::test_the_steps_once_more_are_those_of_the_solve",
+    *some("odeint", "second_derivatives_at_several_times_that_run_backwards", "the_cotangent_may_be_traced"),
+    "adjode/test_stiff.py::test_second_and_third_derivatives_go_through_implicit_steps",
+]
+KEPT = [
+    *some("solve", "costs_are_added_one_by_one", "hard_steps_of_one_size_are_told_apart_by_their_turn"),
+    *some("solve", "the_two_shortest_steps_and_the_two_of_fastest_turn_are_kept_in_their_order"),
+    *some("solve", "hard_steps_are_those_that_took_tries_or_are_short_beside_the_ones_before"),
+    *some("solve", "dense_output_has_the_shape_of_the_state_for_each_time_also_a_little_outside"),
+    *some("solve", "fixed_steps_that_overflow_are_an_error"),
+    KEEPS_NOTHING,
+    *some("solve", "what_is_stored", "nodes_lie_on_every_stop_and_carry_f"),
+    *some("solve", "states_and_dense_output_are_within_the_tolerance"),
+    *some("solve", "evaluations_are_counted_and_none_is_wasted"),
+    *some("solve", "running_cost_is_controlled_though_the_state_rests"),
+    "adjode/test_guards.py::test_a_jump_is_what_halves_of_halves_do_not_make_smaller",
+    "adjode/test_guards.py::test_a_field_that_jumps_as_z_moves_is_refused",
+]
+WHOLE = some(
+    "odeint",
+    "what_is_no_number_is_named_also_in_a_list_that_holds_traced_values",
+    "a_backward_pass_knows_its_loss_by_rows_and_how_they_may_bend",
+    "options_reach_the_solve_and_the_steps_once_more_and_a_plain_call_keeps_the_stops_alone",
+    "states_come_back_at_ts_in_the_shape_of_z0",
+    "one_backward_pass_for_all_arguments",
+    "theta_may_be_a_nest_built_inside_the_loss",
+    "the_gradient_has_the_structure_of_theta",
+    "z0_of_any_shape_reaches_f_as_it_is",
+    "times_and_starts_may_be_lists_that_hold_traced_values",
+    "integers_are_numbers",
+    "no_parameters_and_a_single_time",
+    "a_state_without_entries_has_a_zero_gradient",
+    "a_traced_value_that_f_captures_is_refused",
+    "second_derivatives_at_several_times_that_run_backwards",
+    "the_cotangent_may_be_traced",
+    "value_and_grad_gives_the_value_of_a_plain_call",
+    "exceptions_of_the_field_pass_through_untouched",
+    "arguments_are_not_written_to",
+    "gradients_in_z0_ts_and_theta_at_once",
+)
 TESTS = {
     "adjode/discrete": [STEPS_BACK, ALL_PARTS, "adjode/test_discrete.py", IMPLICIT, BAD],
     "adjode/vjp": ["adjode/test_vjp.py", UNTRACED, LAYOUTS, RECORDED],
@@ -224,12 +296,17 @@ TESTS = {
     "adjode/algebraic": ROOTS,
     "adjode/newton": ROOTS,
     "adjode/linear": ROOTS,
+    "adjode/structure": NESTS,
+    "adjode/retrace": ONCE_MORE,
+    "adjode/trajectory": KEPT,
+    "adjode/primitive": [*WHOLE, BAD],
+    "receipts/premises": ["receipts/test_traps.py", "receipts/test_check.py"],
     "receipts/jets": ["receipts/test_forms.py", "receipts/test_check.py"],
     "receipts/wrong": ["receipts/test_wrong.py"],
     "receipts/same": ["receipts/test_forms.py", "receipts/test_traps.py"],
     "receipts/depends": ["receipts/test_traps.py"],
     "receipts/measured": ["receipts/test_measured.py"],
-    "receipts/decide": ["receipts/test_traps.py", "receipts/test_check.py"],
+    "receipts/decide": ["receipts/test_traps.py", "receipts/test_forms.py", "receipts/test_check.py"],
     "adjode/verify": CHECKERS,
     "adjode/duality": ["adjode/test_duality.py"],
     "adjode/invariant": ["adjode/test_duality.py", "adjode/test_wrong_gradients.py"],
@@ -336,9 +413,10 @@ def change(name, module, here):
 
 
 def fits(entry, function, was, now):
-    """Is this the explained change? Spaces do not count, and ``now`` may be a pattern."""
-    same = lambda pattern, text: fnmatch.fnmatchcase(text, pattern.replace("[", "[[]"))
-    return entry["function"] == function and same(entry["was"], was) and same(entry["now"], now)
+    """Is this the explained change? ⋯ stands for any text, and □ for one character."""
+    wild = lambda text: re.escape(text).replace("⋯", ".*").replace("□", ".")
+    same = lambda key, text: re.fullmatch(wild(entry[key]), text)
+    return bool(entry["function"] == function and same("was", was) and same("now", now))
 
 
 def belongs(family, was, now):

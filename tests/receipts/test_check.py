@@ -42,6 +42,7 @@ from receipts import (
     vector,
     verdict,
 )
+from receipts.jets import jet, short_name
 from receipts.tree import node
 
 F = dot(z, t) - f
@@ -312,3 +313,34 @@ def test_swapped_factors_are_named():
 def test_a_derivative_of_a_name_with_a_subscript_is_no_double_subscript():
     energy = scalar("H_-", t, z)
     assert partial(energy, z).latex() == "{H_{-}}_{z}"
+
+
+def test_partial_derivatives_print_with_their_names_in_sympy():
+    import sympy as sp
+
+    M = function("M", t, z_0, cols=2)
+    bend, slope, M_t = partial(L, z, z).sympy[0, 1], partial(f, z).sympy[0, 1], partial(M, t).sympy[0, 1]
+    assert [sp.latex(x) for x in (L.sympy, f.sympy[0], slope, slope**2, bend, M_t)] == [
+        "L",
+        "f_{1}",
+        r"\partial_{z_{2}} f_{1}",
+        r"\left(\partial_{z_{2}} f_{1}\right)^{2}",
+        r"\partial_{z_{1} z_{2}} L",
+        r"\partial_{t} M_{1,2}",
+    ]
+    assert str(M_t) == "M[1,2].t(t, z_0_1, z_0_2)"
+    anew = jet.__wrapped__(("L", (0, 1)), (1, 0, 1), (*z.value(), *t.value()))  # not from the cache
+    assert anew.__name__ == "L[1,2].z[1].t"
+
+
+def test_a_derivative_in_no_slot_named_is_in_the_first():
+    assert f.sympy[0].fdiff() == partial(f, t).sympy[0]
+
+
+def test_a_short_name_says_where_the_quantity_was_moved_to():
+    moved = at(at(z_theta, t, t1), theta, vector("a")).value()[1]
+    assert [short_name(x) for x in (moved, *theta.value())] == [
+        "z1_theta_2(a_1, a_2, t_1)",
+        "theta_1",
+        "theta_2",
+    ]

@@ -4,6 +4,7 @@ import sys
 from fractions import Fraction
 
 import pytest
+import sympy as sp
 from symbols import (
     L,
     L_z,
@@ -50,7 +51,9 @@ from receipts import (
     verdict,
     zeros,
 )
-from receipts.decide import POSITIVE
+from receipts.decide import POSITIVE, rational
+from receipts.premises import Premise
+from receipts.same import signless
 from receipts.tree import node
 
 a, b, s, x, t2 = var("a b s x t_2")
@@ -115,6 +118,13 @@ def test_a_gradient_is_not_differentiated_with_its_multiplier_held_still():
     for known in (gradient, premise("eq-gradient", lhs, rhs)):
         assert state(d(lhs.T, theta), hessian, [known]) == "undecided"
         assert state(2 * lhs, 2 * rhs, [known]) == "holds"
+
+
+def test_a_restated_identity_is_differentiated_in_what_all_its_functions_know():
+    P, Q = function("P", t, theta, row=True), function("Q", t, theta)
+    product = premise("eq-product", d(P * Q, t), dot(P, t) * Q + P * dot(Q, t))
+    lhs, rhs = d(d(P * Q, t), theta), d(dot(P, t) * Q + P * dot(Q, t), theta)
+    assert state(lhs, rhs, [product]) == "holds" and state(lhs, 2 * rhs, [product]) == "refused"
 
 
 def test_the_start_of_a_trajectory_that_knows_its_starting_time():
@@ -271,8 +281,59 @@ def test_taking_a_sum_apart_says_nothing():
             check("eq-test", op(z + f), op(f) + op(z))
 
 
+A, B = matrix("A"), matrix("B")
+HALF, mu = Fraction(1, 2), function("mu", t, row=True)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (A + zeros(A), A),
+        (a + 2 * a, 3 * a),
+        (1 * a, a),
+        (a * (b * X), b * (a * X)),
+        (a * at(L, t, t1), at(L, t, t1) * a),
+        (x * (2 * a + 2 * b), 2 * x * (b + a)),
+        ((A * B).T.T, -(A * B)),
+        (dot(z, t), d(z, t)),
+        (dot(z + f, t), d(f, t) + dot(z, t)),
+        (X - integral(X, t, t0, t1), integral(X, t, t1, t0) + X),
+        ((-1) * node(-1) ** HALF * X, node(-1) ** HALF * X),
+        (integral(X, t, t1, t1) + X, X + integral(X, t, t1, t1)),
+    ],
+    ids=str,
+)
+def test_another_way_to_write_it_is_the_same(one, other):
+    assert signless(one) == signless(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (A + eye(), A),
+        (A * B, B.T * A.T),
+        ((A * B).T, B.T * A.T),
+        (a * b * A, b * A),
+        (A * (lam * z), A),
+        (A * (lam * z) * (z.T * z), A * (lam * z) * (lam * z)),
+        (A * (lam * z) * (mu * c), A * (lam * c) * (mu * z)),
+        (x * (2 * a + b), x * (a + 2 * b)),
+        (at(z, t, t1), at(z, t, t0)),
+        (at(X, t, t1), at(X, s, t1)),
+        (d(z, t), d(z, t0)),
+        (integral(X, t, t0, t1), integral(X, t, t0, s)),
+        (X + integral(X, t, t0, t1), X + integral(X, t, t1, t0)),
+        (exp(a), exp(b)),
+        (a**2, a**3),
+        (partial(f, z), partial(f, theta)),
+    ],
+    ids=str,
+)
+def test_what_needs_more_than_another_way_to_write_it_is_not_the_same(one, other):
+    assert signless(one) != signless(other)
+
+
 def test_two_different_sides_are_not_taken_for_one():
-    A, B = matrix("A"), matrix("B")
     for lhs, rhs in [
         (A * B, B * A),
         (A.T, A),
@@ -349,7 +410,11 @@ def test_a_root_of_a_square_holds_for_positive_quantities_and_says_so():
 def test_nothing_divided_by_nothing_proves_nothing():
     zero = (a + b) ** 2 - a**2 - 2 * a * b - b**2
     other = (a - b) ** 2 - a**2 + 2 * a * b - b**2
-    assert state(x * zero / other, 2 * x * zero / other) == "undecided"
+    for lhs, rhs in ((x * zero / other, 2 * x * zero / other), (x / zero, x)):
+        result = verdict(lhs, rhs).record()
+        assert result["state"] == "undecided" and result["message"] == (
+            "the difference has no value, whatever the quantities are: is something divided by 0?"
+        )
 
 
 def test_large_exponentials_that_cancel_are_no_witness():
@@ -366,7 +431,222 @@ def test_the_partial_derivative_of_a_known_formula_is_its_own():
     assert state(d(g, t), partial(g, t) + partial(g, u) * dot(u, t)) == "holds"
 
 
+def test_what_is_small_beside_nothing_is_not_zero():
+    assert verdict(x, 2 * x).record()["message"] == ""  # the witness says it
+    tiny = exp(-1000 * a * b)  # below 1e-70 at every witness
+    assert state(tiny, 2 * tiny) == "refused"
+
+
+def test_what_sympy_cannot_decide_is_undecided_and_says_so():
+    half = Fraction(1, 2)
+    nested = (5 + 2 * node(6) ** half) ** half
+    result = verdict(nested, node(2) ** half + node(3) ** half).record()
+    assert (result["state"], result["message"]) == (
+        "undecided",
+        "SymPy can show neither that the difference is zero nor that it is not",
+    )
+    for integrand in (exp(t * log(t)), exp(a * t)):  # no formula; one for a = 0 and one for others
+        assert state(integral(integrand, t, 0, 1), 2 * t) == "undecided"
+
+
 def test_a_calculation_that_does_not_end_is_stopped(monkeypatch):
     monkeypatch.setattr(sys.modules["receipts.check"], "SECONDS", 0.001)
     result = verdict(matrix("A", 3, 3).I * matrix("A", 3, 3), eye(3)).record()
     assert result["state"] == "undecided" and "0.001 s" in result["message"]
+
+
+# -- witnesses, and limits that run ---------------------------------------------------------------
+
+
+def test_a_witness_is_made_from_names_and_the_same_each_time():
+    drawn = {
+        ("a", 0): "31/11",
+        ("z1", 1): "21/13",
+        ("theta_1", 2): "17/11",
+        ("c", 0): "24/19",
+        ("t_1", 2): "17/23",
+    }
+    assert {key: str(rational(*key)) for key in drawn} == drawn
+    many = [rational(f"x_{i}", seed) for i in range(100) for seed in range(3)]
+    assert min(many) > 0 and max(many) < 4 and len({r.q for r in many}) == 6  # and some are whole
+
+
+def test_an_equation_that_holds_by_chance_at_one_witness_is_refused_at_the_next():
+    w = scalar("w", t)
+    for quantity, name in ((x, "x"), (w, "w")):
+        first, second = (rational(str(quantity.sympy), seed) for seed in (0, 1))
+        witness = verdict(quantity, node(first)).record()["witness"]
+        assert (witness["seed"], witness["entry"]) == (1, 0)
+        assert (witness["value"], witness["at"]) == (str(second - first), {name: str(second)})
+
+
+def test_the_value_at_a_witness_has_twenty_digits_and_another_mistake_another_fingerprint():
+    witness = verdict(exp(a), exp(a) ** 2).record()["witness"]
+    e = sp.exp(rational("a", 0))
+    assert witness["value"] == str((e - e**2).evalf(20))
+    others = [verdict(exp(a), k * exp(a) ** 2).record()["witness"]["fingerprint"] for k in (1, 2, 3)]
+    assert others[0] == witness["fingerprint"] and len(set(others)) == 3
+
+
+def test_a_witness_shows_forty_quantities_at_most():
+    total = sum(var(" ".join(f"x_{i}" for i in range(41))), node(0))
+    assert len(verdict(total, 0).record()["witness"]["at"]) == 40
+
+
+def test_a_refused_integral_says_where_and_both_stages_tell_mistakes_apart():
+    """The same difference of the derivatives in t_1, and another where t_1 meets t_0."""
+    change = 2 * integral(dot(X, t), t, t0, t1)
+    found = [verdict(at(X, t, t1), k * at(X, t, t0) + change).record()["witness"] for k in (1, 3, 1)]
+    assert [w["where"] for w in found] == ["the derivative in t_1"] * 3
+    assert found[0]["fingerprint"] == found[2]["fingerprint"] != found[1]["fingerprint"]
+    piece = verdict(integral(X, t, t0, t1), integral(X, t, s, t1)).record()
+    assert piece["state"] == "refused" and piece["witness"]["where"] == "the limits meet at t_1"
+
+
+def test_pieces_that_are_left_where_limits_meet_count():
+    change = integral(dot(X, t), t, s, t1) + integral(dot(X, t), t, t0, s)
+    assert state(change, at(X, t, t1) - at(X, t, t0)) == "holds"
+    w = scalar("w", t)
+    assert state(integral(t1 + w, t, t0, t1), t1 * (t1 - t0) + integral(w, t, t0, t1)) == "holds"
+
+
+def test_an_empty_integral_hides_none_of_the_others():
+    for low, high in ((t0, s), (s, t1), (a, b), (t1, t2)):
+        empty = at(integral(X, t, low, high), high, low)
+        assert state(empty + integral(X, t, t0, t1), 2 * integral(X, t, t0, t1)) == "refused"
+        assert state(empty + integral(X, t, t0, t1), integral(X, t, t0, t1)) == "holds"
+
+
+def test_a_limit_in_the_integrand_may_be_lost_in_two_derivatives_and_not_in_three():
+    """x is given at t_0, so that only t_1 may run."""
+    given = [premise("eq-x0", at(X, t, t0), x_0)]
+
+    def parts(n):
+        rest = n * integral((t1 - t) ** (n - 1) * X, t, t0, t1)
+        return integral((t1 - t) ** n * dot(X, t), t, t0, t1), rest - (t1 - t0) ** n * x_0
+
+    assert state(*parts(2), given) == "holds"
+    result = verdict(*parts(3), using=given).record()
+    assert result["state"] == "undecided" and result["message"] == "the integrand depends on t_1"
+
+
+def test_limits_that_are_tied_do_not_run():
+    result = verdict(integral(X, t, t0, 2 * t0), 2 * integral(X, t, t0, 2 * t0)).record()
+    assert result["state"] == "undecided"
+    assert result["message"] == "the limits of the integrals are tied by t_0"
+
+
+def test_a_condition_counts_whether_the_derivative_needs_it_or_the_meeting_of_the_limits():
+    w, zero = scalar("w", t), log(a * b) - log(a) - log(b)
+    for extra in (zero, zero * (t1 - t0)):
+        result = verdict(integral(dot(w, t), t, t0, t1), at(w, t, t1) - at(w, t, t0) + extra).record()
+        assert (result["state"], result["message"]) == ("holds", POSITIVE)
+
+
+def test_what_one_stage_leaves_undecided_is_not_held_by_the_condition_of_the_other():
+    """sqrt(5 + 2 sqrt 6) = sqrt 2 + sqrt 3, which SymPy does not see."""
+    w, zero = scalar("w", t), log(a * b) - log(a) - log(b)
+    unseen = (5 + 2 * node(6) ** HALF) ** HALF - node(2) ** HALF - node(3) ** HALF
+    rhs = at(w, t, t1) - at(w, t, t0) + zero + unseen * (t1 - t0)
+    assert state(integral(dot(w, t), t, t0, t1), rhs) == "undecided"
+
+
+# -- premises about plain symbols, and what a premise is known by ---------------------------------
+
+
+def test_a_constant_is_replaced_whole_and_ties_no_limit():
+    """a = t_0 t_1 b is put in everywhere before a limit runs, so both may still run."""
+    product = premise("eq-a", a, t0 * t1 * b)
+    change = integral(a * dot(X, t), t, t0, t1)
+    assert state(change, a * (at(X, t, t1) - at(X, t, t0)), [product]) == "holds"
+    assert state(change, a * at(X, t, t1), [product]) == "refused"
+    both = [premise("eq-c", c, 2 * x_0), premise("eq-x", x, 3 * s)]
+    assert state(x * c, 6 * s * x_0, both) == "holds" and state(x * c, 6 * s * x_0, both[:1]) == "refused"
+    with pytest.raises(ValueError, match="eq-x and eq-y both say what `x` is"):
+        verdict(x, 3 * s, using=[both[1], premise("eq-y", x, 4 * s)])
+
+
+def test_a_premise_is_known_by_the_pattern_of_both_sides():
+    y = function("y", t)
+    pattern = lambda lhs, rhs: premise("eq-rate", lhs, rhs).record()["pattern"]
+    assert pattern(dot(X, t), a * X) == pattern(dot(y, t), b * y)
+    assert len({pattern(dot(X, t), a * X), pattern(dot(X, t), X), pattern(X, a * X)}) == 3
+    known = Premise("eq-rate", dot(X, t), a * X, "of X", under=[ode])
+    other = known.with_rhs(b * X)
+    assert (other.label, other.instance, other.under, other.rhs) == ("eq-rate", "of X", [ode], b * X)
+    digest = lambda lhs, rhs: premise("eq-rate", lhs, rhs).digest()
+    assert digest(dot(X, t), a * X) == digest(dot(X, t), a * X)
+    assert len({digest(dot(X, t), a * X), digest(dot(X, t), X), digest(dot(y, t), a * X)}) == 3
+
+
+def test_a_value_pinned_in_two_slots_moves_in_both():
+    """w(t_0, t_0; t_0) = x for every t_0, so w_t + w_s + w_t0 = 0 there."""
+    w = scalar("w", t, s, t0)
+    there = lambda y: at(at(y, t, t0), s, t0)
+    pinned = [premise("eq-w", there(w), x)]
+    rhs = -there(partial(w, t)) - there(partial(w, s))
+    assert state(there(partial(w, t0)), rhs, pinned) == "holds"
+    for wrong in (-there(partial(w, t)), -there(partial(w, s)), 0 * x):
+        assert state(there(partial(w, t0)), wrong, pinned) == "refused"
+
+
+def test_a_value_pinned_for_all_starts_has_its_derivatives_of_every_order():
+    """w(t_0; t_0) = x gives (d_t + d_t0)^3 w = 0 there."""
+    w = scalar("w", t, t0)
+    there = lambda *slots: at(partial(w, *slots), t, t0)
+    pinned = [premise("eq-w", at(w, t, t0), x)]
+    mixed = 3 * there(t, t0, t0) + 3 * there(t, t, t0) + there(t, t, t)
+    assert state(there(t0, t0, t0), -mixed, pinned) == "holds"
+    assert state(there(t0, t0, t0), mixed, pinned) == "refused"
+
+
+def test_a_pinned_value_is_known_with_its_arguments_exchanged():
+    w = scalar("w", t, t0, t1)
+    pinned = [premise("eq-w", at(w, t, 2 * t0 + t1), a * t0)]
+    exchanged = at(at(at(at(w, t, 2 * t0 + t1), t0, s), t1, t0), s, t1)
+    assert state(exchanged, a * t1, pinned) == "holds"
+    assert state(exchanged, a * t0, pinned) == "refused"
+
+
+def test_a_limit_does_not_run_where_a_rate_contains_it_silently():
+    """x' = c t_1 gives x(t_1) - x(t_0) = c t_1 (t_1 - t_0), which is not the integral of c t."""
+    rate = premise("eq-rate", dot(X, t), c * t1)
+    assert state(at(X, t, t1) - at(X, t, t0), integral(c * t, t, t0, t1), [rate]) == "refused"
+
+
+def test_a_function_that_is_replaced_everywhere_ties_no_limit():
+    w, y = scalar("w", t), scalar("y", t)
+    product = premise("eq-y", y, t0 * t1 * w)
+    assert state(integral(dot(y, t), t, t0, t1), at(y, t, t1) - at(y, t, t0), [product]) == "holds"
+
+
+def test_a_premise_replaces_what_runs_and_is_hidden_where_it_stands_otherwise():
+    w, y, u = scalar("w", t), scalar("y", t), expression("u", t**2, t)
+    rules = premise("eq-y", y, x), premise("eq-y", at(y, t, 2 * t0), x)
+    assert all(p.is_rule for p in rules)
+    for lhs in (scalar("g", u), at(y, t, w), f, y + w):
+        assert not premise("eq-g", lhs, 2 * lhs).is_rule
+    with pytest.raises(ValueError, match=r"^eq-x: the sides have shapes \(2, 1\) and \(1, 2\)$"):
+        premise("eq-x", z, lam)
+    assert Premise("eq-x", x, s).instance == ""
+
+
+def test_contradictions_are_found_between_any_two_premises_in_any_order():
+    w, y = scalar("w", t), scalar("y", t)
+    rate, rest, other = premise("eq-w", dot(w, t), x), premise("eq-rest", w, x), premise("eq-y", y, s)
+    begins, always = premise("eq-start", at(w, t, t0), x), premise("eq-always", w, s)
+    for using in ([rate, rest], [rest, rate], [rate, other, rest], [other, rate, rest], [rate, rest, other],
+                  [begins, always], [always, begins], [begins, other, always]):  # fmt: skip
+        with pytest.raises(Refused, match="contradict"):
+            verdict(w, w, using=using)
+    assert state(y, s, [rate, other, begins]) == "holds"
+
+
+def test_a_component_is_what_its_vector_is():
+    with pytest.raises(ValueError, match="eq-x and eq-x1 both say what"):
+        verdict(X, c, using=[premise("eq-x", X, c), premise("eq-x1", X[0], s)])
+
+
+def test_premises_that_lead_back_to_one_another_are_refused():
+    with pytest.raises(ValueError, match=r"^the premises replace one another without end; state each for"):
+        verdict(a, b, using=[premise("eq-a", a, b), premise("eq-b", b, 2 * a)])
