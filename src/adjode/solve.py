@@ -100,7 +100,7 @@ def set_up(problem: InitialValueProblem, ts, running: Callable | None, limit: fl
     f, theta, shape, t0, t1 = problem.f, problem.theta, problem.z0.shape, problem.t0, problem.t1
     times = [] if ts is None else check_times("ts", ts).tolist()
     stops = list(dict.fromkeys([t0, *times, t1]))
-    if any((b - a) * np.sign(t1 - t0) <= 0 for a, b in pairwise(stops)):
+    if stops[-1] != t1 or any((b - a) * np.sign(t1 - t0) <= 0 for a, b in pairwise(stops)):
         raise ValueError(f"`ts` must lie between t0 = {t0} and t1 = {t1} and run from t0 to t1; "
                          f"it runs from {times[0]} to {times[-1]}")  # fmt: skip
 

@@ -147,7 +147,9 @@ def _run_limit(parts, symbol, rules, fixed, depth):
             both = str([v.fingerprint for v in stages])
             verdict.witness |= {"where": f"{name} {symbol}", "fingerprint": _short_hash(both)}
             return verdict
-    return max(stages, key=lambda v: (v.state == "undecided", v.reason))  # no condition is lost
+    undecided = [v for v in stages if v.state == "undecided"]
+    conditions = dict.fromkeys(v.reason for v in stages if v.reason)  # none of them is lost
+    return undecided[0] if undecided else Verdict("holds", reason="; ".join(conditions))
 
 
 def _split_integrals(expression):

@@ -75,6 +75,8 @@ BAD = {
     "n_steps float": (lambda: adjode.solve_fixed(problem(), adjode.rk4(), 1.5), ValueError, "got 1.5"),
     "stops outside": (lambda: adjode.solve(problem(), ts=[0.5, 2.0]), ValueError,
                       "`ts` must lie between t0 = 0.0 and t1 = 1.0"),
+    "stops behind the end": (lambda: adjode.solve(problem(), ts=[0.5, 1.0, 2.0]), ValueError,
+                             "it runs from 0.5 to 2"),
     "stops against": (lambda: adjode.solve(problem(), ts=[0.6, 0.5]), ValueError, "run from t0 to t1"),
     "no loss": (adjode.Loss, ValueError, "at least one of terminal, running, observations"),
     "loss kind": (lambda: adjode.Loss(terminal=3), TypeError, "`terminal` must be callable as"),

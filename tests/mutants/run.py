@@ -291,6 +291,7 @@ TESTS = {
     "adjode/fast": BATCHES,
     "adjode/batched": BATCHES,
     "adjode/stiff": IMPLICIT_STEPS,
+    "adjode/halves": ["adjode/test_halves.py"],
     "adjode/estimate": ESTIMATES,
     "adjode/guards": GUARDS,
     "adjode/algebraic": ROOTS,
