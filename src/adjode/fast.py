@@ -110,6 +110,11 @@ class Sweep:
         """Whether it is known of every step what it makes of a change of z: all f_z were computed."""
         return len(self.propagators) == len(self.lams) - 1 and not self.implicit
 
+    @property
+    def at_once(self) -> int:
+        """How many nodes f gets in a batch that fits in the room."""
+        return max(1, int(ROOM * len(self.b) / max(self.held, 1)))
+
     def ahead(self, errors):
         """What errors, (N, D), that the steps make come to at the nodes, (N + 1, D), to first order."""
         moved = np.zeros((len(errors) + 1, errors.shape[1]))

@@ -104,7 +104,7 @@ class Guard:
     def from_halves(self, trajectory, found, sweep) -> float:
         """The error, from a gradient that is some hundred times as good."""
         try:
-            finer = in_halves(trajectory, sweep.batch, sweep.ahead)
+            finer = in_halves(trajectory, sweep.batch, sweep.ahead, sweep.at_once)
             better = finer and adjoint_fast(self.problem, self.moved or self.loss, finer)
         except Exception:  # f does not take these nodes
             return np.inf

@@ -17,17 +17,17 @@ LEFT = 0.1  # of the errors: what a first order leaves is of the second
 ROUNDING = 1e-13  # of the states
 
 
-def in_halves(trajectory: Trajectory, many: Batch, ahead) -> Trajectory | None:
+def in_halves(trajectory: Trajectory, many: Batch, ahead, at_once: int = 1000) -> Trajectory | None:
     """The trajectory with its steps halved and its nodes corrected; None where that leaves gaps.
 
-    `ahead` says what errors of the steps, (N, D), come to at the nodes: `Sweep.ahead`. Raises what f
-    does when it does not take the nodes.
+    `ahead` says what errors of the steps, (N, D), come to at the nodes: `Sweep.ahead`; `at_once` is how
+    many nodes f gets in a batch. Raises what f does when it does not take the nodes.
     """
     ts, shape = trajectory.ts, trajectory.zs.shape[1:]
     zs = trajectory.zs.reshape(len(ts), -1)
-    errors = halves(trajectory, many, zs)[1] - zs[1:]
+    errors = halves(trajectory, many, zs, at_once)[1] - zs[1:]
     zs = zs + ahead(errors)
-    middles, ends, stages = halves(trajectory, many, zs)
+    middles, ends, stages = halves(trajectory, many, zs, at_once)
     most = lambda x: np.max(np.abs(x), axis=0)
     if not np.all(most(ends - zs[1:]) <= LEFT * most(errors) + ROUNDING * most(zs)):
         return None
@@ -39,19 +39,21 @@ def in_halves(trajectory: Trajectory, many: Batch, ahead) -> Trajectory | None:
     return replace(trajectory, ts=fine, zs=all_zs, fs=fs, stages=stages, dense=None)
 
 
-def halves(trajectory: Trajectory, many: Batch, zs: np.ndarray) -> tuple:
+def halves(trajectory: Trajectory, many: Batch, zs: np.ndarray, at_once: int = 1000) -> tuple:
     """From every node but the last: z after half of the step, and after all of it, (N, D) each; and
     the stages of the halves, (2 N, s, D)."""
     tableau, ts = trajectory.tableau, trajectory.ts
-    middle, first = one_step(tableau, many, ts[:-1], zs[:-1], (ts[1:] + ts[:-1]) / 2)
-    end, second = one_step(tableau, many, (ts[1:] + ts[:-1]) / 2, middle, ts[1:])
+    middle, first = one_step(tableau, many, ts[:-1], zs[:-1], (ts[1:] + ts[:-1]) / 2, at_once)
+    end, second = one_step(tableau, many, (ts[1:] + ts[:-1]) / 2, middle, ts[1:], at_once)
     return middle, end, np.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
 
 
-def one_step(tableau, many, starts, zs, ends) -> tuple:
+def one_step(tableau, many, starts, zs, ends, at_once: int = 1000) -> tuple:
     """z after a step from each of the starts, and its stages; those that do not count stay zero."""
     hs, k = ends - starts, np.zeros((len(tableau.b), *zs.shape))
-    for i in stages_that_count(tableau):
-        shift = np.tensordot(tableau.a[i, :i], k[:i], 1)
-        k[i] = many.values(starts + tableau.c[i] * hs, zs + hs[:, None] * shift)
+    for n in range(0, len(hs), at_once):
+        some = slice(n, n + at_once)
+        for i in stages_that_count(tableau):
+            shift = hs[some, None] * np.tensordot(tableau.a[i, :i], k[:i, some], 1)
+            k[i, some] = many.values(starts[some] + tableau.c[i] * hs[some], zs[some] + shift)
     return zs + hs[:, None] * np.tensordot(tableau.b, k, 1), np.swapaxes(k, 0, 1)

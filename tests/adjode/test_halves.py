@@ -91,6 +91,15 @@ def test_one_step_from_every_node_is_that_step():
         np.testing.assert_allclose(stages[n, 0], lorenz(t, z, problem.theta), rtol=1e-13)
 
 
+def test_how_many_nodes_go_at_once_makes_no_difference():
+    trajectory = adjode.solve(PROBLEMS["herds"], rtol=1e-6, method="dop853")
+    _, sweep = fast.swept(PROBLEMS["herds"], SIZE, trajectory)
+    whole, parts = (in_halves(trajectory, sweep.batch, sweep.ahead, n) for n in (1000, 7))
+    np.testing.assert_allclose(parts.zs, whole.zs, rtol=1e-13)
+    np.testing.assert_allclose(parts.stages, whole.stages, rtol=1e-11, atol=1e-12)
+    assert sweep.at_once * sweep.held <= fast.ROOM * len(sweep.b) < 2 * (sweep.at_once + 1) * sweep.held
+
+
 def test_where_the_first_order_is_not_enough_there_are_no_halves():
     long = adjode.InitialValueProblem(lorenz, np.ones(3), 0.0, 15.0, PROBLEMS["lorenz"].theta)
     for rtol, enough in [(1e-3, False), (1e-8, True)]:
