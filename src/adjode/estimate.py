@@ -26,19 +26,22 @@ def ends_of_lambda(trajectory: Trajectory, found: Gradient) -> tuple:
 
 
 def seen_and_worth(trajectory, found: Gradient, rtol: float, atol: float) -> tuple:
-    """sum |l_z| |z| over the nodes where the loss sees z, and |lambda| |z| at every node."""
+    """|l_z| |z| at every node, zero where the loss does not see z, and |lambda| |z|; and for a running
+    cost what it sees: about the median of that."""
     after, before = ends_of_lambda(trajectory, found)
     zs = np.abs(trajectory.zs.reshape(len(before), -1)) + atol / rtol
-    seen, worth = before - after, np.sum(np.abs(before) * zs, axis=1)
+    seen = before - after
     seen[-1] = before[-1]
-    scale = np.sum(np.abs(seen) * zs)
-    return max(scale, np.median(worth)) if trajectory.running is not None else scale, worth
+    seen, worth = (np.sum(np.abs(rows) * zs, axis=1) for rows in (seen, before))
+    return seen, worth, np.median(worth) if trajectory.running is not None else 0.0
 
 
 def growth(trajectory, found: Gradient, rtol: float, atol: float) -> float:
-    """How many times larger the rows become on their way back, and a change of z on its way forth."""
-    scale, worth = seen_and_worth(trajectory, found, rtol, atol)
-    return max(1.0, float(np.max(worth) / scale)) if scale > 0 else 1.0
+    """How many times larger the rows become on their way back, and a change of z on its way forth. Beside
+    the largest row that the loss hands over: many quiet ones do not make a flow that grows a quiet one."""
+    seen, worth, running = seen_and_worth(trajectory, found, rtol, atol)
+    largest = max(np.max(seen), running)
+    return max(1.0, float(np.max(worth) / largest)) if largest > 0 else 1.0
 
 
 def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: bool) -> float:
@@ -48,7 +51,8 @@ def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: b
     loss sees, and so of its rows and of f_z on the way. Where the flow pulls neighbours apart, the
     rows are multiplied on their way back as the errors were on their way forth: by their `growth`.
     """
-    scale, _ = seen_and_worth(trajectory, found, rtol, atol)
+    seen, _, running = seen_and_worth(trajectory, found, rtol, atol)
+    scale = max(np.sum(seen), running)
     if not discrete:  # lambda and the z between have errors too: what the step control allows
         zs = np.abs(trajectory.zs.reshape(len(trajectory.zs), -1)) + atol / rtol
         steps = trajectory.stats.steps / max(len(zs) - 1, 1)

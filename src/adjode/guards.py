@@ -95,20 +95,26 @@ class Guard:
         What the estimate puts down to the errors of z falls with the tolerances, unless it is as large
         as all that there is. What steps that suit z miss need not: of that a looser solve tells nothing.
         """
-        if of_z > LOST:
-            return np.inf
         if sweep and sweep.sees_ahead:
-            return self.from_halves(trajectory, found, sweep)
-        return self.from_looser(trajectory, found) if missed < DOUBT else np.inf
+            return self.from_halves(trajectory, found, sweep) if of_z < LOST else np.inf
+        return self.from_looser(trajectory, found) if of_z < LOST and missed < DOUBT else np.inf
 
     def from_halves(self, trajectory, found, sweep) -> float:
         """The error, from a gradient that is some hundred times as good."""
         try:
             finer = in_halves(trajectory, sweep.batch, sweep.ahead, sweep.at_once)
-            better = finer and adjoint_fast(self.problem, self.moved or self.loss, finer)
         except Exception:  # f does not take these nodes
             return np.inf
-        return self.distance(found, better) if better else np.inf
+        return self.from_other(found, adjoint_fast, finer) if finer else np.inf
+
+    def from_other(self, found, adjoint, trajectory) -> float:
+        """How far `found` is from the gradient on another trajectory, and this one from what it would be
+        with rows that had seen that trajectory: two distances, since one may hide the other."""
+        other = adjoint(self.problem, self.loss, trajectory)
+        error = self.distance(found, other)
+        if self.moved is not None:
+            error += self.distance(adjoint(self.problem, self.moved, trajectory), other)
+        return error
 
     def from_looser(self, trajectory, found) -> float:
         """The error, from a gradient that costs less: with a margin of three."""
@@ -116,16 +122,12 @@ class Guard:
         adjoint, store = (adjoint_checkpointed, "times") if few else (adjoint_fast, "stages")
         try:
             looser = self.solved(LOOSER, trajectory.tableau, store=store)
-            worse = adjoint(self.problem, self.loss, looser)
+            ends = [x.step_times if few else x.ts for x in (looser, trajectory)]
+            if len(ends[0]) > 0.9 * len(ends[1]):  # about the same steps would agree, and say nothing
+                return np.inf
+            return 3 / LOOSER * self.from_other(found, adjoint, looser)
         except GradientError:  # a loose solve may fail where this one did not
             return np.inf
-        ends = [x.step_times if few else x.ts for x in (looser, trajectory)]
-        if len(ends[0]) > 0.9 * len(ends[1]):  # about the same steps would agree, and say nothing
-            return np.inf
-        error = self.distance(found, worse)
-        if self.moved is not None:
-            error += self.distance(adjoint(self.problem, self.moved, looser), worse)
-        return 3 * error / LOOSER
 
     def compared(self, trajectory, found) -> Gradient:
         """The gradient `found` of another strategy, if a discrete one that is trusted agrees."""
@@ -144,7 +146,11 @@ class Guard:
         """The error over what is allowed: what comes of the errors of z, and what steps that suit z
         miss. The sum is more often ten times too large than a few times too small."""
         if trajectory.tableau.implicit:  # a second gradient is cheap, and lambda need not be smooth
-            return DOUBT / CONFIRMED * self.distance(found, self.anew(LOOSER, trajectory.tableau)[1]), 0.0
+            for factor in (LOOSER, 1e-1, 1e-3, 1e-6):
+                other, second = self.anew(factor, trajectory.tableau)
+                if len(other.ts) != len(trajectory.ts):  # the same steps would agree, and say nothing
+                    break
+            return DOUBT / CONFIRMED * self.distance(found, second), 0.0
         relative, many = amplified(trajectory, found, self.rtol, self.atol, discrete), sweep and sweep.batch
         of_z, missed = relative * length(self.vector(found)) / self.allowed(found), 0.0
         if discrete and self.problem.z0.size and not (of_z > DOUBT and sweep and sweep.sees_ahead):

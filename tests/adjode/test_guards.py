@@ -5,8 +5,8 @@ from dataclasses import replace
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from autograd import grad
-from scipy.integrate import quad
+from autograd import grad, jacobian
+from scipy.integrate import quad, solve_ivp
 from scipy.linalg import expm
 
 import adjode
@@ -73,6 +73,62 @@ def test_neighbours_that_part_are_right_or_refused(t1, may_refuse, rtol):
         assert may_refuse and "sensitive" in str(error)
     else:
         assert wanted is not None and right(found, wanted, (z0, ts, theta), rtol, rtol / 100, 20.0)
+
+
+def wandering(t1, n, rtol, door):
+    """The gradient of sum C z over n observations of Lorenz' system by one of the two front doors, a
+    function; the true one by forward sensitivities; and z0 with theta."""
+    rng = np.random.default_rng(5)
+    rng.normal(size=(2, 3))
+    weights, z0, theta = (
+        rng.normal(size=(30, 3))[:n],
+        np.array([1.0, 2.0, 20.0]),
+        np.array([10.0, 28.0, 8 / 3]),
+    )
+    ts, options = np.linspace(0.0, t1, n), {"rtol": rtol, "atol": rtol / 100}
+    f_z = jacobian(lambda z: lorenz(0.0, z, theta))
+    f_theta = jacobian(lambda theta, z: lorenz(0.0, z, theta))
+
+    def rates(t, flat):
+        z, tangent = flat[:3], flat[3:].reshape(3, 6)
+        own = np.hstack([np.zeros((3, 3)), f_theta(theta, z)])
+        return np.append(lorenz(t, z, theta), f_z(z) @ tangent + own)
+
+    start = np.append(z0, np.eye(3, 6))
+    paths = solve_ivp(rates, (0.0, t1), start, "DOP853", ts, rtol=1e-12, atol=1e-13).y[3:]
+    wanted = np.einsum("ni,ijn->j", weights, paths.reshape(3, 6, n))
+
+    def by_odeint():
+        loss = lambda z0, theta: anp.sum(weights * adjode.odeint(lorenz, z0, ts, theta, **options))
+        return np.concatenate(grad(loss, (0, 1))(z0, theta))
+
+    def by_gradient():
+        seen = adjode.Observations(ts, lambda i, z: anp.sum(weights[i] * z))
+        problem = adjode.InitialValueProblem(lorenz, z0, 0.0, t1, theta)
+        found = adjode.gradient(problem, adjode.Loss(observations=seen), **options)
+        return np.append(found.z0, found.theta)
+
+    return {"odeint": by_odeint, "gradient": by_gradient}[door], wanted, np.append(z0, theta)
+
+
+@pytest.mark.parametrize("door", ["odeint", "gradient"])
+@pytest.mark.parametrize("t1, rtol", [(5.0, 1e-3), (5.0, 1e-4), (5.0, 1e-5), (8.0, 1e-3), (8.0, 1e-6)])
+def test_many_quiet_observations_do_not_hide_a_flow_that_grows(t1, rtol, door):
+    found, wanted, x = wandering(t1, 30, rtol, door)
+    try:
+        assert right(found(), wanted, x, rtol, rtol / 100, 1.0)
+    except adjode.GradientError as error:
+        assert door == "odeint" and "sensitive" in str(error)
+
+
+def test_the_same_implicit_steps_again_say_nothing():
+    # z far below atol: a looser solve takes the same two steps
+    f = lambda t, z, theta: theta[0] * anp.tanh(z * 1e9) * 1e-9 * (1 + 0.5 * anp.cos(3 * t)) - 0.2 * z
+    problem = adjode.InitialValueProblem(f, [1e-9], 0.0, 1.0, np.array([2.0]))
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    options = {"method": "radau", "rtol": 1e-6}
+    found, wanted = (adjode.gradient(problem, loss, atol=atol, **options) for atol in (1e-8, 1e-18))
+    assert found.z0 == pytest.approx(wanted.z0, rel=1e-4)
 
 
 @pytest.mark.parametrize("rtol", [1e-3, 1e-6])
