@@ -72,11 +72,11 @@ class Guard:
     def confirmed(self, trajectory, found, error) -> Gradient:
         """The discrete gradient `found` if its error is small, or one of a tighter solve, with which
         another one agrees."""
-        grid = trajectory.ts
+        grid, first = trajectory.ts, 3 if trajectory.tableau.implicit else 1  # which has no finer grid
         if error < CONFIRMED:
             return replace(found, error=error)
         for tries in range(ROUNDS):
-            finer, better = self.anew(10.0 ** -(2 * tries + 1), trajectory.tableau, halved(grid))
+            finer, better = self.anew(10.0 ** -(2 * tries + first), trajectory.tableau, halved(grid))
             if tries == 0:
                 self.refuse_moved(finer, better)
             error, grid = self.distance(found, better), finer.ts
@@ -146,7 +146,7 @@ class Guard:
         """The error over what is allowed: what comes of the errors of z, and what steps that suit z
         miss. The sum is more often ten times too large than a few times too small."""
         if trajectory.tableau.implicit:  # a second gradient is cheap, and lambda need not be smooth
-            for factor in (LOOSER, 1e-1, 1e-3, 1e-6):
+            for factor in (LOOSER, 1e-3, 1e-6):
                 other, second = self.anew(factor, trajectory.tableau)
                 if len(other.ts) != len(trajectory.ts):  # the same steps would agree, and say nothing
                     break
