@@ -1,6 +1,7 @@
 """Right or refused: what the front door does with a gradient that may be wrong."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import autograd.numpy as anp
 import numpy as np
@@ -10,9 +11,11 @@ from scipy.integrate import quad
 from scipy.linalg import expm
 
 import adjode
+from adjode import fast, guards
 from adjode.batched import batch
 from adjode.estimate import amplified, embedded, ends_of_lambda, stands_out, unresolved, unseen
 from adjode.guards import Guard, halved, length, merged, refuse_jumps
+from adjode.halves import in_halves
 from adjode.steps import error_norm
 
 STRATEGIES = ["discrete", "backsolve", "interpolated", "quadrature"]
@@ -255,6 +258,7 @@ def test_a_derivative_that_does_not_exist_is_refused(adjoint):
 
 def test_helpers_of_the_guard():
     assert length(np.array([3e200, 4e200])) == pytest.approx(5e200) and length(np.zeros(2)) == 0
+    assert length(np.array([3e-200, 4e-200])) == pytest.approx(5e-200, abs=0) and length(np.zeros(0)) == 0
     np.testing.assert_array_equal(merged(np.array([3.0, 1.0]), np.array([2.0, 1.0])), [3, 2, 1])
     np.testing.assert_array_equal(merged(np.array([1.0, 3.0]), None), [1, 3])
     case = adjode.InitialValueProblem(lambda t, z, theta: theta * z, [200.0], 0.0, 1.0, 0.5)
@@ -544,6 +548,7 @@ def test_another_solve_has_the_tolerances_times_a_factor_and_steps_no_longer_tha
         np.testing.assert_array_equal(plain.zs, wanted.zs)
         assert 0.7 in plain.ts and 0.7 in fine.ts and plain.running is not None
         assert set(grid) <= set(fine.ts) or method == "radau"
+        np.testing.assert_array_equal(guard.anew(factor, tableau, grid)[0].ts, fine.ts)
     assert guard.solved(1.0, tableau, store="times").step_times is not None
     blown = replace(problem, f=lambda t, z, theta: z**2)
     with pytest.raises(
@@ -587,3 +592,207 @@ def test_a_looser_solve_is_no_witness_where_its_errors_are_as_large_as_z(z0):
     loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z**2))
     with pytest.raises(adjode.GradientError, match="tighter solve"):
         adjode.gradient(problem, loss, rtol=1e-3, atol=1e-5, adjoint="checkpointed")
+
+
+def scaled(found, factor):
+    """All derivatives times a factor."""
+    return replace(found, z0=factor * found.z0, theta=factor * found.theta, t0=factor * found.t0,
+                   t1=factor * found.t1, ts=factor * found.ts)  # fmt: skip
+
+
+def test_a_witness_is_called_for_what_it_can_tell(monkeypatch):
+    guard, trajectory, found = decay_guard()
+    monkeypatch.setattr(Guard, "from_halves", lambda self, *args: ("halves", *args))
+    monkeypatch.setattr(Guard, "from_looser", lambda self, *args: ("looser", *args))
+    ahead, none = SimpleNamespace(sees_ahead=True), SimpleNamespace(sees_ahead=False)
+    assert guard.by_witness(trajectory, found, ahead, 999.0, 5.0) == ("halves", trajectory, found, ahead)
+    assert guard.by_witness(trajectory, found, ahead, 1001.0, 0.0) == np.inf
+    for sweep in (None, none):
+        assert guard.by_witness(trajectory, found, sweep, 1.0, 0.19) == ("looser", trajectory, found)
+        assert guard.by_witness(trajectory, found, sweep, 1.0, 0.21) == np.inf
+
+
+def test_halves_are_a_witness_for_the_rows_as_they_may_be_and_for_none_where_f_breaks_off():
+    problem = adjode.InitialValueProblem(lorenz, np.ones(3), 0.0, 3.0, np.array([10.0, 28.0, 8 / 3]))
+    loss, other = (adjode.Loss(terminal=lambda z, theta, s=s: s * anp.sum(z**2)) for s in (1.0, 1.1))
+    trajectory = adjode.solve(problem, rtol=1e-4, atol=1e-6, method="dop853")
+    found, sweep = fast.swept(problem, loss, trajectory)
+    finer = in_halves(trajectory, sweep.batch, sweep.ahead)
+    for moved in (None, other):
+        guard = Guard(problem, loss, 1e-4, 1e-6, moved)
+        wanted = guard.distance(found, adjode.adjoint_fast(problem, moved or loss, finer))
+        assert 0 < guard.from_halves(trajectory, found, sweep) == pytest.approx(wanted, rel=1e-12)
+    for ahead in (lambda errors: 0.0, lambda errors: 1 / 0):  # no nearer; and an error on the way
+        blind = SimpleNamespace(batch=sweep.batch, ahead=ahead)
+        assert guard.from_halves(trajectory, found, blind) == np.inf
+
+
+def test_gradients_of_ever_tighter_solves_are_held_against_each_other(monkeypatch):
+    guard, trajectory, found = decay_guard()  # a tenth is allowed at rtol = 1e-3, so 0.1 is 1
+    asked, looked = [], []
+    monkeypatch.setattr(Guard, "refuse_moved", lambda self, *args: looked.append(args))
+
+    def tightened(*factors):
+        asked.clear(), looked.clear()
+        made = [(replace(trajectory, ts=np.array([0.0, 1.0 / (n + 2), 1.0])), scaled(found, x))
+                for n, x in enumerate(factors)]  # fmt: skip
+        monkeypatch.setattr(Guard, "anew", lambda self, *args: asked.append(args) or made[len(asked) - 1])
+        return made
+
+    assert guard.confirmed(trajectory, found, 0.49).error == 0.49 and not asked
+    made = tightened(1.01)
+    sure = guard.confirmed(trajectory, found, 0.51)
+    assert sure.theta == found.theta and sure.error == pytest.approx(0.1, rel=0.1)
+    assert looked == made and asked[0][:2] == (0.1, trajectory.tableau)
+    made = tightened(1.2, 1.4, 1.41)
+    sure = guard.confirmed(trajectory, found, np.inf)
+    assert sure.theta == 1.41 * found.theta and sure.error == pytest.approx(0.07, rel=0.1)
+    assert looked == made[:1]
+    np.testing.assert_allclose([factor for factor, *_ in asked], [1e-1, 1e-3, 1e-5])
+    grids = [trajectory.ts, made[0][0].ts, made[1][0].ts]
+    for (*_, asked_for), grid in zip(asked, grids, strict=True):
+        np.testing.assert_array_equal(asked_for, halved(grid))
+    for long, rounds in [(guards.LONG, 4), (2, 1)]:  # a long grid is not refined once more
+        monkeypatch.setattr(guards, "LONG", long)
+        tightened(1.2, 1.4, 1.6, 2.4)
+        last = r"3\.3e\+00" if rounds == 4 else r"1\.7e\+00"
+        with pytest.raises(adjode.GradientError, match=f"still changes by {last} times"):
+            guard.confirmed(trajectory, found, np.inf)
+        assert len(asked) == rounds
+
+
+@pytest.mark.parametrize("store", ["stages", "times"])
+@pytest.mark.parametrize("slope", [None, 0.01])
+def test_a_looser_gradient_is_off_by_ten_times_as_much_and_counts_with_a_margin_of_three(
+    store, slope, monkeypatch
+):
+    problem = adjode.InitialValueProblem(lambda t, z, theta: -theta * z, [1.0], 0.0, 40.0, 0.5)
+    rows = lambda size: adjode.Loss(
+        observations=adjode.Observations([1.0], lambda i, z: z[0], lambda i, z: np.full(1, size))
+    )
+    guard = Guard(problem, rows(1.0), 1e-6, 1e-8, None if slope is None else rows(1.0 + slope))
+    strategy = adjode.adjoint_fast if store == "stages" else adjode.adjoint_checkpointed
+    tight, loose = (adjode.solve(problem, ts=[1.0], rtol=r, atol=r / 100, store=store) for r in (1e-6, 1e-5))
+    found, worse = (strategy(problem, guard.loss, x) for x in (tight, loose))
+    error = guard.distance(found, worse)
+    if slope is not None:
+        error += guard.distance(scaled(worse, 1 + slope), worse)
+    seen = []
+    spy = lambda self, *args, **kind: seen.append(kind) or solved(self, *args, **kind)
+    solved = Guard.solved
+    monkeypatch.setattr(Guard, "solved", spy)
+    assert guard.from_looser(tight, found) == pytest.approx(0.3 * error, rel=1e-6)
+    assert seen == [{"store": store}]
+
+
+def test_both_parts_of_an_error_beside_a_better_gradient_count(monkeypatch):
+    rows = adjode.Observations([1.0], lambda i, z: z[0], lambda i, z: np.full(1, 1.05))
+    guard, trajectory, found = decay_guard(moved=adjode.Loss(observations=rows))
+    with pytest.raises(adjode.GradientError, match="off by"):  # each alone is not: see above
+        guard.compared(trajectory, scaled(found, 1.05))
+    seen, trusted = [], Guard.trusted
+    spy = lambda self, *args: seen.append((self, args[1])) or trusted(self, *args)
+    monkeypatch.setattr(Guard, "trusted", spy)
+    guard.compared(trajectory, found)
+    ((stricter, finer),) = seen
+    assert (stricter.rtol, stricter.atol) == pytest.approx((1e-4, 1e-6)) and stricter.moved is None
+    np.testing.assert_array_equal(finer.zs, guard.solved(0.1, trajectory.tableau).zs)
+
+
+@pytest.mark.parametrize("slope, refused", [(0.02, False), (0.03, True)])
+def test_rows_may_move_by_a_quarter_of_what_is_allowed(slope, refused):
+    rows = adjode.Observations([1.0], lambda i, z: z[0], lambda i, z: np.full(1, 1 + slope))
+    guard, trajectory, found = decay_guard(moved=adjode.Loss(observations=rows))
+    if refused:
+        with pytest.raises(adjode.GradientError, match="the loss has seen"):
+            guard.refuse_moved(trajectory, found)
+    else:
+        guard.refuse_moved(trajectory, found)
+
+
+def test_an_estimate_of_implicit_steps_is_a_looser_gradient():
+    guard, _, _ = decay_guard()
+    trajectory = guard.solved(1.0, adjode.radau())
+    found = adjode.adjoint_fast(guard.problem, guard.loss, trajectory)
+    looser = adjode.adjoint_fast(guard.problem, guard.loss, guard.solved(10.0, adjode.radau()))
+    wanted = 0.4 * guard.distance(found, looser)  # 0.2 of what is allowed at half of it
+    assert wanted > 0 and guard.estimate(trajectory, found, True) == pytest.approx((wanted, 0.0), rel=1e-9)
+
+
+def test_an_estimate_has_its_parts_in_the_unit_of_what_is_allowed(monkeypatch):
+    guard, trajectory, found = decay_guard()
+    calls, parts = [], {"amplified": 0.01, "unresolved": 0.02, "unseen": 0.003}
+    for name, part in parts.items():
+        monkeypatch.setattr(guards, name, lambda *args, n=name, x=part: calls.append((n, *args[3:])) or x)
+    size, allowed = length(guard.vector(found)), guard.allowed(found)
+    of_z, missed = 0.01 * size / allowed, (0.02 * size + 10 * 0.003) / allowed
+    ahead = SimpleNamespace(batch="batch", sees_ahead=True)
+    for sweep, many in [(None, None), (ahead, "batch")]:
+        calls.clear()
+        assert guard.estimate(trajectory, found, True, sweep) == pytest.approx((of_z, missed))
+        assert calls == [("amplified", 1e-5, True), ("unresolved", many, None), ("unseen", many)]
+    # another strategy: what its states and those of the discrete one are off by, and how they differ
+    calls.clear()
+    other = 0.4 * guard.distance(scaled(found, 1.01), found)
+    both = guard.estimate(trajectory, scaled(found, 1.01), False)
+    assert both == pytest.approx(((1.01 + 1) * of_z, other), rel=0.01)
+    assert calls == [("amplified", 1e-5, False), ("amplified", 1e-5, True)]
+    assert guard.estimate(replace(trajectory, stages=None), found, False) == pytest.approx((of_z, 0.0))
+    # what z is off by is in doubt, and halves will tell all: no more is asked
+    monkeypatch.setattr(guards, "amplified", lambda *args: 1.0)
+    assert guard.estimate(trajectory, found, True, ahead) == pytest.approx((100 * of_z, 0.0))
+    assert guard.estimate(trajectory, found, True, None) == pytest.approx((100 * of_z, missed))
+    # a running cost drives lambda; and without a state there is none
+    cost = lambda t, z, theta: z[0]
+    calls.clear()
+    replace(guard, loss=replace(guard.loss, running=cost)).estimate(trajectory, found, True, None)
+    assert calls == [("unresolved", None, cost), ("unseen", None)]
+    empty = replace(guard, problem=replace(guard.problem, z0=np.zeros(0)))
+    few = replace(found, z0=np.zeros(0))
+    assert empty.estimate(trajectory, few, True, None)[1] == 0.0
+
+
+def test_a_checkpointed_gradient_has_a_looser_one_for_witness_unless_rows_grow_too_much(monkeypatch):
+    guard, trajectory, found = decay_guard()
+    calls, grown = [], []
+    monkeypatch.setattr(guards, "growth", lambda *args: calls.append(args) or grown[0])
+    monkeypatch.setattr(guards, "adjoint_checkpointed", lambda *args, **kind: calls.append(kind) or found)
+    monkeypatch.setattr(Guard, "from_looser", lambda self, *args: calls.append(args) or 0.4)
+    monkeypatch.setattr(Guard, "compared", lambda self, *args: ("compared", *args))
+    grown[:] = [99.0]  # times ten times the tolerance of 1e-3: nearly all
+    assert guard.trusted(guards.adjoint_checkpointed, trajectory).error == pytest.approx(0.16)
+    options = {"rtol": 1e-3, "atol": 1e-5}
+    assert calls == [options, (trajectory, found, 1e-3, 1e-5), (trajectory, found)]
+    grown[:] = [101.0]
+    assert guard.trusted(guards.adjoint_checkpointed, trajectory) == ("compared", trajectory, found)
+
+
+def test_the_sweep_of_a_discrete_gradient_serves_its_estimate_and_its_witness(monkeypatch):
+    guard, trajectory, found = decay_guard()
+    calls = []
+    monkeypatch.setattr(guards, "swept", lambda *args: (found, "sweep"))
+    monkeypatch.setattr(Guard, "estimate", lambda self, *args: calls.append(args) or (1.0, 0.5))
+    monkeypatch.setattr(Guard, "by_witness", lambda self, *args: calls.append(args) or 0.3)
+    assert guard.trusted(guards.adjoint_fast, trajectory).error == 0.3
+    assert calls == [(trajectory, found, True, "sweep"), (trajectory, found, "sweep", 1.0, 0.5)]
+
+
+@pytest.mark.parametrize(
+    "ts, lams, size",
+    [
+        ([0.0, 1.0], [[3.0], [0.5]], 0.5),  # L_z
+        ([0.0, 1.0, 1.0, 2.0], [[9.0], [9.0], [8.7], [0.2]], 0.3),  # l_z, where lambda jumps
+        ([0.0, 1.0], np.zeros((2, 0)), 1.0),
+    ],
+)
+def test_the_rows_of_a_loss_are_the_last_lambda_and_its_jumps(ts, lams, size):
+    guard, _, found = decay_guard()
+    found = replace(found, path=adjode.AdjointPath(np.array(ts), np.array(lams)))
+    wanted = 0.1 * length(guard.vector(found)) + 1e-3 * size
+    assert guard.allowed(found) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_state_without_entries_has_no_jumps():
+    problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, np.zeros(0), 0.0, 1.0)
+    plain = adjode.solve_fixed(problem, adjode.euler(), 1)
+    refuse_jumps(problem, replace(plain, hard=((0, 0.5, np.zeros(0), np.zeros(0)),)))

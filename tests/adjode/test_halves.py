@@ -112,7 +112,13 @@ def test_what_is_in_halves_has_the_times_the_shape_and_the_slopes_of_a_solve(spa
 
 @pytest.mark.parametrize(
     "shares, enough",
-    [([1, 1, 1], True), ([0.95, 0.95, 1], True), ([1, 0.8, 1], False), ([0.8, 1, 1], False), ([1, 1, 0], True)],
+    [
+        ([1, 1, 1], True),
+        ([0.95, 0.95, 1], True),
+        ([1, 0.8, 1], False),
+        ([0.8, 1, 1], False),
+        ([1, 1, 0], True),
+    ],
 )
 def test_the_errors_of_each_component_shrink_to_a_tenth_or_it_is_at_rest(shares, enough):
     problem = adjode.InitialValueProblem(clocked, [[100.0, 1e-10, 0.0]], 0.0, 2.0, 1.5)
