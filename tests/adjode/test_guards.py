@@ -6,14 +6,15 @@ from types import SimpleNamespace
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from autograd import grad
+from autograd import grad, jacobian
 from scipy.integrate import quad
+from scipy.interpolate import CubicHermiteSpline
 from scipy.linalg import expm
 
 import adjode
 from adjode import fast, guards
 from adjode.batched import batch
-from adjode.estimate import amplified, embedded, ends_of_lambda, stands_out, unresolved, unseen
+from adjode.estimate import amplified, embedded, ends_of_lambda, growth, stands_out, unresolved, unseen
 from adjode.guards import Guard, halved, length, merged, refuse_jumps
 from adjode.halves import in_halves
 from adjode.steps import error_norm
@@ -357,7 +358,7 @@ def test_rows_that_a_better_solve_would_change_count(slope, refused):
 
 @pytest.mark.parametrize("way", [1.0, -1.0])
 def test_lambda_has_two_ends_at_each_node(way):
-    jumps, nodes = way * np.array([0.0, 1, 1, 2, 3, 3]), way * np.array([0.0, 0.5, 1, 2, 3])
+    jumps, nodes = way * np.array([0.0, 1, 1, 2, 3, 3]) - 7, way * np.array([0.0, 0.5, 1, 2, 3]) - 7
     path = adjode.AdjointPath(jumps, np.arange(10.0, 16.0).reshape(6, 1))
     problem = adjode.InitialValueProblem(lambda t, z, theta: -z, [1.0], 0.0, way)
     loss = adjode.Loss(terminal=lambda z, theta: z[0])
@@ -796,3 +797,123 @@ def test_a_state_without_entries_has_no_jumps():
     problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, np.zeros(0), 0.0, 1.0)
     plain = adjode.solve_fixed(problem, adjode.euler(), 1)
     refuse_jumps(problem, replace(plain, hard=((0, 0.5, np.zeros(0), np.zeros(0)),)))
+
+
+def by_cubics(problem, trajectory, found, steps):
+    """What the cubics through lambda and z miss lambda' = -lambda f_z by in the middle of each step,
+    times the step and over lambda."""
+    (after, before), ts, zs = ends_of_lambda(trajectory, found), trajectory.ts, trajectory.zs
+    f_z = lambda t, z: jacobian(lambda z: problem.f(t, z, problem.theta))(z)
+    parts = []
+    for n in steps:
+        ends = sorted([(ts[n], n, after[n]), (ts[n + 1], n + 1, before[n + 1])])
+        nodes, lams = [i for _, i, _ in ends], np.array([lam for *_, lam in ends])
+        slopes = [-lam @ f_z(ts[i], zs[i]) for _, i, lam in ends]
+        lam = CubicHermiteSpline(ts[nodes], lams, slopes)
+        z = CubicHermiteSpline(ts[nodes], zs[nodes], trajectory.fs[nodes])
+        t, h = (ts[n] + ts[n + 1]) / 2, ts[n + 1] - ts[n]
+        missed = h * (lam(t, 1) + lam(t) @ f_z(t, z(t)))
+        parts.append(np.max(np.abs(missed)) / np.max(np.abs(lams)))
+    return np.array(parts)
+
+
+@pytest.mark.parametrize("span", [(0.0, 4.0), (4.0, 0.0)])
+@pytest.mark.parametrize("batched", [True, False])
+def test_unresolved_is_what_cubics_miss_at_all_steps_or_at_some_and_where_it_was_hard(batched, span):
+    calls = []
+
+    def f(t, z, theta):
+        assert batched or np.shape(z) == (2,)
+        calls.append(t)
+        return anp.array([z[0] * (1 - z[1]) * theta, anp.cos(t) * z[1] * (z[0] - 1)])
+
+    problem = adjode.InitialValueProblem(f, [1.5, 0.8], *span, 1.2)
+    seen = adjode.Observations(sorted([1.0, 3.1], reverse=span[0] > 0), lambda i, z: 0.01 * z[i])
+    loss = adjode.Loss(observations=seen, terminal=lambda z, theta: 0.01 * z[0])
+    trajectory = adjode.solve(problem, ts=seen.ts, rtol=1e-9, method="dopri5")
+    n = len(trajectory.ts) - 1
+    assert n > 20
+    hard = tuple((step, 0.0, None, None) for step in (0, 9, n - 1))
+    trajectory, found = replace(trajectory, hard=hard), adjode.adjoint_discrete(problem, loss, trajectory)
+    many = batch(problem, trajectory)
+    calls.clear()
+    estimate = unresolved(problem, trajectory, found, many)
+    steps = set(range(n)) if batched else {*np.linspace(0, n - 1, 6).astype(int), 1, 8, 9, 10, n - 2}
+    assert len(calls) == 3 if batched else len(calls) >= 2 * len(steps)  # nodes, jumps and middles
+    parts = by_cubics(problem, trajectory, found, sorted(steps))
+    wanted = np.sum((384 * parts) ** (6 / 5)) / 720 * n / len(steps)
+    assert estimate == pytest.approx(wanted, rel=1e-5)
+    nothing = adjode.adjoint_discrete(problem, adjode.Loss(terminal=lambda z, theta: 0.0 * z[0]), trajectory)
+    assert unresolved(problem, trajectory, nothing, many) == 0.0
+
+
+def test_a_kink_in_a_short_step_counts_as_it_is():
+    # f_z = t / 100, and from 1.03 on 2.5 times that: one step of a tenth among steps of one
+    f = lambda t, z, theta: z * (t / 100 + theta * anp.maximum(t - 1.03, 0.0))
+    problem = adjode.InitialValueProblem(f, [1.0], -2.0, 4.0, 0.015)
+    plain = adjode.solve_fixed(problem, adjode.dopri5(), 6)
+    ts = np.array([-2.0, -1.0, 0.0, 1.0, 1.1, 2.0, 3.0])
+    zs = np.linspace(1.0, 1.3, 7)[:, None]
+    fs = np.array([problem.f(t, z, problem.theta) for t, z in zip(ts, zs, strict=True)])
+    trajectory = replace(plain, ts=ts, zs=zs, fs=fs)
+    lams = np.exp(-np.where(ts > 1.03, (ts - 1.03) ** 2 * 0.0075, 0) - ts**2 / 200)[:, None]
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    found = replace(adjode.adjoint_discrete(problem, loss, plain), path=adjode.AdjointPath(ts, lams))
+    parts = by_cubics(problem, trajectory, found, range(6))
+    assert parts[3] < 1e3 * max(parts)  # it stands out beside h^5 alone
+    wanted = parts[3] + np.sum((384 * np.delete(parts, 3)) ** (6 / 5)) / 720
+    assert unresolved(problem, trajectory, found, None) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 200])
+@pytest.mark.parametrize("batched", [True, False])
+def test_unseen_is_the_error_of_lambda_f_theta_w_in_every_chunk(batched, size):
+    calls = []
+
+    def f(t, z, theta):
+        assert batched or np.ndim(z) == 1
+        calls.append(t)
+        return -z * anp.exp(theta[0] / 3 + z * theta[1]) + anp.sin(theta[2] * t)
+
+    theta, z0 = np.array([0.5, -1.3, 7.0]), np.linspace(0.5, 1.0, size)
+    problem = adjode.InitialValueProblem(f, z0, 0.0, 2.0, theta)
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z**2))
+    trajectory = adjode.solve_fixed(problem, adjode.dopri5(), 25)
+    found, many = adjode.adjoint_discrete(problem, loss, trajectory), batch(problem, trajectory)
+    assert (many is not None) == batched
+    calls.clear()
+    estimate = unseen(problem, trajectory, found, many)
+    assert not batched or len(calls) == {2: 1, 200: 3}[size]
+    w = np.random.default_rng(0).normal(size=3) * np.array([1.0, 1.3, 7.0])
+    (after, before), tableau, wanted = ends_of_lambda(trajectory, found), trajectory.tableau, 0.0
+    row = grad(lambda theta, lam, *node: anp.dot(lam, f(*node, theta)))  # lam f_theta
+    for n in range(25):
+        h, total = trajectory.ts[n + 1] - trajectory.ts[n], 0.0
+        for i, c in enumerate(tableau.c):
+            z = trajectory.zs[n] + h * tableau.a[i] @ trajectory.stages[n]
+            lam = (1 - c) * after[n] + c * before[n + 1]
+            total += tableau.errors[0, i] * (row(theta, lam, trajectory.ts[n] + c * h, z) @ w)
+        wanted += abs(h * total)
+    assert estimate == pytest.approx(wanted, rel=1e-3)
+
+
+def test_a_nudge_without_a_value_tells_nothing():
+    f = lambda t, z, theta: -z * (np.nan if theta > 1.0 else 1.0)
+    problem = adjode.InitialValueProblem(f, [1.0], 0.0, 1.0, 1.0)
+    trajectory = adjode.solve_fixed(problem, adjode.dopri5(), 3)
+    found = adjode.adjoint_discrete(problem, adjode.Loss(terminal=lambda z, theta: z[0]), trajectory)
+    assert unseen(problem, trajectory, found, None) == 0.0
+
+
+@pytest.mark.parametrize("slope, wanted", [(0.0, 1.0), (0.01, np.exp(2.0)), (7.0, np.exp(2.0))])
+def test_growth_is_by_how_much_the_rows_grow_on_their_way_back(slope, wanted):
+    # z = 0, so that lambda counts times atol / rtol
+    problem = adjode.InitialValueProblem(lambda t, z, theta: z, [0.0], 0.0, 2.0)
+    trajectory = adjode.solve(problem)
+    loss = adjode.Loss(terminal=lambda z, theta: slope * z[0])
+    found = adjode.adjoint_discrete(problem, loss, trajectory)
+    assert growth(trajectory, found, 1e-6, 1e-8) == pytest.approx(wanted, rel=1e-4)
+    assert amplified(trajectory, found, 1e-6, 1e-8, True) == 0.0
+    step_sizes = np.abs(found.path.lams[1:, 0]) * 0.01 * 0.03e-6
+    seen = amplified(trajectory, found, 1e-6, 1e-8, False)
+    assert seen == pytest.approx(np.sum(step_sizes) / (0.01 * slope) * wanted if slope else 0.0, rel=1e-3)

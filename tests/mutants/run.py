@@ -148,6 +148,11 @@ ESTIMATES = some(
     "a_cubic_lambda_is_resolved_and_a_quartic_one_by_its_fifth_derivative",
     "the_error_of_the_integral_over_theta_is_that_of_the_error_weights",
     "what_cannot_be_nudged_tells_nothing",
+    "unresolved_is_what_cubics_miss_at_all_steps_or_at_some_and_where_it_was_hard",
+    "a_kink_in_a_short_step_counts_as_it_is",
+    "unseen_is_the_error_of_lambda_f_theta_w_in_every_chunk",
+    "a_nudge_without_a_value_tells_nothing",
+    "growth_is_by_how_much_the_rows_grow_on_their_way_back",
 )
 GUARDS = some(
     "guards",
