@@ -838,7 +838,7 @@ def test_unresolved_is_what_cubics_miss_at_all_steps_or_at_some_and_where_it_was
         return anp.array([z[0] * (1 - z[1]) * theta, anp.cos(t) * z[1] * (z[0] - 1)])
 
     problem = adjode.InitialValueProblem(f, [1.5, 0.8], *span, 1.2)
-    seen = adjode.Observations(sorted([1.0, 3.1], reverse=span[0] > 0), lambda i, z: 0.01 * z[i])
+    seen = adjode.Observations(sorted([1.0, 3.1], reverse=span[0] > 0), lambda i, z: 0.01 * (z[0] + i * z[1]))
     loss = adjode.Loss(observations=seen, terminal=lambda z, theta: 0.01 * z[0])
     trajectory = adjode.solve(problem, ts=seen.ts, rtol=1e-9, method="dopri5")
     n = len(trajectory.ts) - 1
@@ -883,7 +883,7 @@ def test_unseen_is_the_error_of_lambda_f_theta_w_in_every_chunk(batched, size):
     def f(t, z, theta):
         assert batched or np.ndim(z) == 1
         calls.append(t)
-        return -z * anp.exp(theta[0] / 3 + z * theta[1]) + anp.sin(theta[2] * t)
+        return -z * anp.exp(theta[0] / 3 + z[0] * theta[1]) + anp.sin(theta[2] * t)
 
     theta, z0 = np.array([0.5, -1.3, 7.0]), np.linspace(0.5, 1.0, size)
     problem = adjode.InitialValueProblem(f, z0, 0.0, 2.0, theta)
@@ -918,7 +918,7 @@ def test_a_nudge_without_a_value_tells_nothing():
 @pytest.mark.parametrize("slope, wanted", [(0.0, 1.0), (0.01, np.exp(2.0)), (7.0, np.exp(2.0))])
 def test_growth_is_by_how_much_the_rows_grow_on_their_way_back(slope, wanted):
     # z = 0, so that lambda counts times atol / rtol
-    problem = adjode.InitialValueProblem(lambda t, z, theta: z, [0.0], 0.0, 2.0)
+    problem = adjode.InitialValueProblem(lambda t, z, theta: z, [0.0, 0.0], 0.0, 2.0)
     trajectory = adjode.solve(problem)
     loss = adjode.Loss(terminal=lambda z, theta: slope * z[0])
     found = adjode.adjoint_discrete(problem, loss, trajectory)
