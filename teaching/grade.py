@@ -141,7 +141,7 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
         raise ValueError(f"there is no notebook (.ipynb) below {folder}")
     course = load_class(course)
     reports = make_place(Path(out) / "reports", "the reports", "OUT=graded")
-    say(f"{len(found)} notebooks. {how.words}")
+    say(f"{len(found)} notebooks. " + how.words.replace("It ran", "Each runs", 1))
     if not how.strong:
         say(ALONE)
     first = {}

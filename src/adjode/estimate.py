@@ -110,8 +110,8 @@ def unresolved(
     lam = (left + right) / 2 - column / 8 * (slope_left - slope_right)  # lambda' = - the slopes
     slope = rows(ts[steps] + h / 2, middle, lam)
     missed = 1.5 * (right - left) + column * ((slope_left + slope_right) / 4 + slope)
-    size = np.maximum(*(np.max(np.abs(x), axis=1, initial=0.0) for x in (left, right)))
-    part = np.max(np.abs(missed), axis=1, initial=0.0) / np.where(size > 0, size, 1.0)
+    size = np.maximum(*(np.max(np.abs(x), axis=1) for x in (left, right)))
+    part = np.max(np.abs(missed), axis=1) / np.where(size > 0, size, 1.0)
     # at a kink no higher power helps
     rough = (part > 1e-12) & stands_out(part / np.abs(h / np.max(np.abs(h))) ** 5, steps)
     power = trajectory.tableau.order + 1

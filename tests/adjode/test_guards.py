@@ -1,18 +1,22 @@
 """Right or refused: what the front door does with a gradient that may be wrong."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd import grad, jacobian
 from scipy.integrate import quad, solve_ivp
+from scipy.interpolate import CubicHermiteSpline
 from scipy.linalg import expm
 
 import adjode
+from adjode import fast, guards
 from adjode.batched import batch
-from adjode.estimate import amplified, embedded, ends_of_lambda, stands_out, unresolved, unseen
+from adjode.estimate import amplified, embedded, ends_of_lambda, growth, stands_out, unresolved, unseen
 from adjode.guards import Guard, halved, length, merged, refuse_jumps
+from adjode.halves import in_halves
 from adjode.steps import error_norm
 
 STRATEGIES = ["discrete", "backsolve", "interpolated", "quadrature"]
@@ -311,6 +315,7 @@ def test_a_derivative_that_does_not_exist_is_refused(adjoint):
 
 def test_helpers_of_the_guard():
     assert length(np.array([3e200, 4e200])) == pytest.approx(5e200) and length(np.zeros(2)) == 0
+    assert length(np.array([3e-200, 4e-200])) == pytest.approx(5e-200, abs=0) and length(np.zeros(0)) == 0
     np.testing.assert_array_equal(merged(np.array([3.0, 1.0]), np.array([2.0, 1.0])), [3, 2, 1])
     np.testing.assert_array_equal(merged(np.array([1.0, 3.0]), None), [1, 3])
     case = adjode.InitialValueProblem(lambda t, z, theta: theta * z, [200.0], 0.0, 1.0, 0.5)
@@ -409,7 +414,7 @@ def test_rows_that_a_better_solve_would_change_count(slope, refused):
 
 @pytest.mark.parametrize("way", [1.0, -1.0])
 def test_lambda_has_two_ends_at_each_node(way):
-    jumps, nodes = way * np.array([0.0, 1, 1, 2, 3, 3]), way * np.array([0.0, 0.5, 1, 2, 3])
+    jumps, nodes = way * np.array([0.0, 1, 1, 2, 3, 3]) - 7, way * np.array([0.0, 0.5, 1, 2, 3]) - 7
     path = adjode.AdjointPath(jumps, np.arange(10.0, 16.0).reshape(6, 1))
     problem = adjode.InitialValueProblem(lambda t, z, theta: -z, [1.0], 0.0, way)
     loss = adjode.Loss(terminal=lambda z, theta: z[0])
@@ -538,6 +543,7 @@ HARD = {  # f between z = 0 and z = 1, and whether it jumps there
     "nothing": (lambda z: 0 * z, False),
     "small beside f": (lambda z: 1 + 1e-7 * (z > 0.3), False),
     "not so small": (lambda z: 1 + 1e-5 * (z > 0.3), True),
+    "a jump just over a millionth of f": (lambda z: 3e-7 * (z > 0.3), True),
     "a bump between": (lambda z: 1.0 * (np.abs(z - 0.5) < 0.01), True),
 }
 
@@ -600,6 +606,7 @@ def test_another_solve_has_the_tolerances_times_a_factor_and_steps_no_longer_tha
         np.testing.assert_array_equal(plain.zs, wanted.zs)
         assert 0.7 in plain.ts and 0.7 in fine.ts and plain.running is not None
         assert set(grid) <= set(fine.ts) or method == "radau"
+        np.testing.assert_array_equal(guard.anew(factor, tableau, grid)[0].ts, fine.ts)
     assert guard.solved(1.0, tableau, store="times").step_times is not None
     blown = replace(problem, f=lambda t, z, theta: z**2)
     with pytest.raises(
@@ -643,3 +650,336 @@ def test_a_looser_solve_is_no_witness_where_its_errors_are_as_large_as_z(z0):
     loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z**2))
     with pytest.raises(adjode.GradientError, match="tighter solve"):
         adjode.gradient(problem, loss, rtol=1e-3, atol=1e-5, adjoint="checkpointed")
+
+
+def scaled(found, factor):
+    """All derivatives times a factor."""
+    return replace(found, z0=factor * found.z0, theta=factor * found.theta, t0=factor * found.t0,
+                   t1=factor * found.t1, ts=factor * found.ts)  # fmt: skip
+
+
+def test_a_witness_is_called_for_what_it_can_tell(monkeypatch):
+    guard, trajectory, found = decay_guard()
+    monkeypatch.setattr(Guard, "from_halves", lambda self, *args: ("halves", *args))
+    monkeypatch.setattr(Guard, "from_looser", lambda self, *args: ("looser", *args))
+    ahead, none = SimpleNamespace(sees_ahead=True), SimpleNamespace(sees_ahead=False)
+    assert guard.by_witness(trajectory, found, ahead, 999.0, 5.0) == ("halves", trajectory, found, ahead)
+    assert guard.by_witness(trajectory, found, ahead, 1001.0, 0.0) == np.inf
+    for sweep in (None, none):
+        assert guard.by_witness(trajectory, found, sweep, 1.0, 0.19) == ("looser", trajectory, found)
+        assert guard.by_witness(trajectory, found, sweep, 1.0, 0.21) == np.inf
+
+
+def test_halves_are_a_witness_for_the_rows_as_they_may_be_and_for_none_where_f_breaks_off():
+    problem = adjode.InitialValueProblem(lorenz, np.ones(3), 0.0, 3.0, np.array([10.0, 28.0, 8 / 3]))
+    loss, other = (adjode.Loss(terminal=lambda z, theta, s=s: s * anp.sum(z**2)) for s in (1.0, 1.1))
+    trajectory = adjode.solve(problem, rtol=1e-4, atol=1e-6, method="dop853")
+    found, sweep = fast.swept(problem, loss, trajectory)
+    finer = in_halves(trajectory, sweep.batch, sweep.ahead)
+    for moved in (None, other):
+        guard = Guard(problem, loss, 1e-4, 1e-6, moved)
+        wanted = guard.distance(found, adjode.adjoint_fast(problem, moved or loss, finer))
+        assert 0 < guard.from_halves(trajectory, found, sweep) == pytest.approx(wanted, rel=1e-12)
+    for ahead in (lambda errors: 0.0, lambda errors: 1 / 0):  # no nearer; and an error on the way
+        blind = SimpleNamespace(batch=sweep.batch, ahead=ahead)
+        assert guard.from_halves(trajectory, found, blind) == np.inf
+
+
+def test_gradients_of_ever_tighter_solves_are_held_against_each_other(monkeypatch):
+    guard, trajectory, found = decay_guard()  # a tenth is allowed at rtol = 1e-3, so 0.1 is 1
+    asked, looked = [], []
+    monkeypatch.setattr(Guard, "refuse_moved", lambda self, *args: looked.append(args))
+
+    def tightened(*factors):
+        asked.clear(), looked.clear()
+        made = [(replace(trajectory, ts=np.array([0.0, 1.0 / (n + 2), 1.0])), scaled(found, x))
+                for n, x in enumerate(factors)]  # fmt: skip
+        monkeypatch.setattr(Guard, "anew", lambda self, *args: asked.append(args) or made[len(asked) - 1])
+        return made
+
+    assert guard.confirmed(trajectory, found, 0.49).error == 0.49 and not asked
+    made = tightened(1.01)
+    sure = guard.confirmed(trajectory, found, 0.51)
+    assert sure.theta == found.theta and sure.error == pytest.approx(0.1, rel=0.1)
+    assert looked == made and asked[0][:2] == (0.1, trajectory.tableau)
+    made = tightened(1.2, 1.4, 1.41)
+    sure = guard.confirmed(trajectory, found, np.inf)
+    assert sure.theta == 1.41 * found.theta and sure.error == pytest.approx(0.07, rel=0.1)
+    assert looked == made[:1]
+    np.testing.assert_allclose([factor for factor, *_ in asked], [1e-1, 1e-3, 1e-5])
+    grids = [trajectory.ts, made[0][0].ts, made[1][0].ts]
+    for (*_, asked_for), grid in zip(asked, grids, strict=True):
+        np.testing.assert_array_equal(asked_for, halved(grid))
+    for long, rounds in [(guards.LONG, 4), (2, 1)]:  # a long grid is not refined once more
+        monkeypatch.setattr(guards, "LONG", long)
+        tightened(1.2, 1.4, 1.6, 2.4)
+        last = r"3\.3e\+00" if rounds == 4 else r"1\.7e\+00"
+        with pytest.raises(adjode.GradientError, match=f"still changes by {last} times"):
+            guard.confirmed(trajectory, found, np.inf)
+        assert len(asked) == rounds
+
+
+@pytest.mark.parametrize("store", ["stages", "times"])
+@pytest.mark.parametrize("slope", [None, 1e-6])
+def test_a_looser_gradient_is_off_by_ten_times_as_much_and_counts_with_a_margin_of_three(
+    store, slope, monkeypatch
+):
+    problem = adjode.InitialValueProblem(lambda t, z, theta: -theta * z, [1.0], 0.0, 40.0, 0.5)
+    rows = lambda size: adjode.Loss(
+        observations=adjode.Observations([1.0], lambda i, z: z[0], lambda i, z: np.full(1, size))
+    )
+    guard = Guard(problem, rows(1.0), 1e-6, 1e-8, None if slope is None else rows(1.0 + slope))
+    strategy = adjode.adjoint_fast if store == "stages" else adjode.adjoint_checkpointed
+    tight, loose = (adjode.solve(problem, ts=[1.0], rtol=r, atol=r / 100, store=store) for r in (1e-6, 1e-5))
+    found, worse = (strategy(problem, guard.loss, x) for x in (tight, loose))
+    error = guard.distance(found, worse)
+    if slope is not None:
+        error += guard.distance(scaled(worse, 1 + slope), worse)
+    seen = []
+    spy = lambda self, *args, **kind: seen.append(kind) or solved(self, *args, **kind)
+    solved = Guard.solved
+    monkeypatch.setattr(Guard, "solved", spy)
+    assert guard.from_looser(tight, found) == pytest.approx(0.3 * error, rel=1e-6)
+    assert seen == [{"store": store}]
+
+
+def test_both_parts_of_an_error_beside_a_better_gradient_count(monkeypatch):
+    rows = adjode.Observations([1.0], lambda i, z: z[0], lambda i, z: np.full(1, 1.05))
+    guard, trajectory, found = decay_guard(moved=adjode.Loss(observations=rows))
+    with pytest.raises(adjode.GradientError, match="off by"):  # each alone is not: see above
+        guard.compared(trajectory, scaled(found, 1.05))
+    seen, asked, trusted, solved = [], [], Guard.trusted, Guard.solved
+    spy = lambda self, *args: seen.append((self, args[1])) or trusted(self, *args)
+    monkeypatch.setattr(Guard, "trusted", spy)
+    monkeypatch.setattr(Guard, "solved", lambda self, *args: asked.append(args) or solved(self, *args))
+    guard.compared(trajectory, found)
+    ((stricter, finer),) = seen
+    assert asked == [(0.1, trajectory.tableau)]
+    assert (stricter.rtol, stricter.atol) == pytest.approx((1e-4, 1e-6)) and stricter.moved is None
+    np.testing.assert_array_equal(finer.zs, guard.solved(0.1, trajectory.tableau).zs)
+
+
+@pytest.mark.parametrize("slope, refused", [(0.02, False), (0.03, True)])
+def test_rows_may_move_by_a_quarter_of_what_is_allowed(slope, refused):
+    rows = adjode.Observations([1.0], lambda i, z: z[0], lambda i, z: np.full(1, 1 + slope))
+    guard, trajectory, found = decay_guard(moved=adjode.Loss(observations=rows))
+    if refused:
+        with pytest.raises(adjode.GradientError, match="the loss has seen"):
+            guard.refuse_moved(trajectory, found)
+    else:
+        guard.refuse_moved(trajectory, found)
+
+
+def test_an_estimate_of_implicit_steps_is_a_looser_gradient():
+    problem = adjode.InitialValueProblem(lambda t, z, theta: -theta * z**2, [1.0], 0.0, 20.0, 3.0)
+    guard = Guard(problem, adjode.Loss(terminal=lambda z, theta: z[0]), 1e-4, 1e-6)
+    trajectory = guard.solved(1.0, adjode.radau())
+    found = adjode.adjoint_fast(guard.problem, guard.loss, trajectory)
+    looser = adjode.adjoint_fast(guard.problem, guard.loss, guard.solved(10.0, adjode.radau()))
+    wanted = 0.4 * guard.distance(found, looser)  # 0.2 of what is allowed at half of it
+    assert wanted > 1e-10
+    assert guard.estimate(trajectory, found, True) == pytest.approx((wanted, 0.0), rel=1e-9, abs=0)
+
+
+def test_an_estimate_has_its_parts_in_the_unit_of_what_is_allowed(monkeypatch):
+    guard, trajectory, found = decay_guard()
+    calls, parts = [], {"amplified": 0.01, "unresolved": 0.02, "unseen": 0.003}
+    for name, part in parts.items():
+        monkeypatch.setattr(guards, name, lambda *args, n=name, x=part: calls.append((n, *args[3:])) or x)
+    size, allowed = length(guard.vector(found)), guard.allowed(found)
+    of_z, missed = 0.01 * size / allowed, (0.02 * size + 10 * 0.003) / allowed
+    ahead = SimpleNamespace(batch="batch", sees_ahead=True)
+    for sweep, many in [(None, None), (ahead, "batch")]:
+        calls.clear()
+        assert guard.estimate(trajectory, found, True, sweep) == pytest.approx((of_z, missed))
+        assert calls == [("amplified", 1e-5, True), ("unresolved", many, None), ("unseen", many)]
+    # another strategy: what its states and those of the discrete one are off by, and how they differ
+    calls.clear()
+    other = 0.4 * guard.distance(scaled(found, 1.01), found)
+    both = guard.estimate(trajectory, scaled(found, 1.01), False)
+    assert both == pytest.approx(((1.01 + 1) * of_z, other), rel=0.01)
+    assert calls == [("amplified", 1e-5, False), ("amplified", 1e-5, True)]
+    assert guard.estimate(replace(trajectory, stages=None), found, False) == pytest.approx((of_z, 0.0))
+    # what z is off by is in doubt, and halves will tell all: no more is asked
+    monkeypatch.setattr(guards, "amplified", lambda *args: 1.0)
+    assert guard.estimate(trajectory, found, True, ahead) == pytest.approx((100 * of_z, 0.0))
+    assert guard.estimate(trajectory, found, True, None) == pytest.approx((100 * of_z, missed))
+    # a running cost drives lambda; and without a state there is none
+    cost = lambda t, z, theta: z[0]
+    calls.clear()
+    replace(guard, loss=replace(guard.loss, running=cost)).estimate(trajectory, found, True, None)
+    assert calls == [("unresolved", None, cost), ("unseen", None)]
+    empty = replace(guard, problem=replace(guard.problem, z0=np.zeros(0)))
+    few = replace(found, z0=np.zeros(0))
+    assert empty.estimate(trajectory, few, True, None)[1] == 0.0
+
+
+def test_a_checkpointed_gradient_has_a_looser_one_for_witness_unless_rows_grow_too_much(monkeypatch):
+    guard, trajectory, found = decay_guard()
+    calls, grown = [], []
+    monkeypatch.setattr(guards, "growth", lambda *args: calls.append(args) or grown[0])
+    monkeypatch.setattr(guards, "adjoint_checkpointed", lambda *args, **kind: calls.append(kind) or found)
+    monkeypatch.setattr(Guard, "from_looser", lambda self, *args: calls.append(args) or 0.4)
+    monkeypatch.setattr(Guard, "compared", lambda self, *args: ("compared", *args))
+    grown[:] = [99.0]  # times ten times the tolerance of 1e-3: nearly all
+    assert guard.trusted(guards.adjoint_checkpointed, trajectory).error == pytest.approx(0.16)
+    options = {"rtol": 1e-3, "atol": 1e-5}
+    assert calls == [options, (trajectory, found, 1e-3, 1e-5), (trajectory, found)]
+    grown[:] = [101.0]
+    assert guard.trusted(guards.adjoint_checkpointed, trajectory) == ("compared", trajectory, found)
+
+
+def test_the_sweep_of_a_discrete_gradient_serves_its_estimate_and_its_witness(monkeypatch):
+    guard, trajectory, found = decay_guard()
+    calls = []
+    monkeypatch.setattr(guards, "swept", lambda *args: (found, "sweep"))
+
+    def estimate(self, *args):
+        assert np.log(np.zeros(1)) == -np.inf  # without a warning
+        return calls.append(args) or (1.0, 0.5)
+
+    monkeypatch.setattr(Guard, "estimate", estimate)
+    monkeypatch.setattr(Guard, "by_witness", lambda self, *args: calls.append(args) or 0.3)
+    assert guard.trusted(guards.adjoint_fast, trajectory).error == 0.3
+    assert calls == [(trajectory, found, True, "sweep"), (trajectory, found, "sweep", 1.0, 0.5)]
+
+
+@pytest.mark.parametrize(
+    "ts, lams, size",
+    [
+        ([0.0, 1.0], [[3.0], [0.5]], 0.5),  # L_z
+        ([0.0, 1.0, 1.0, 2.0], [[9.0], [9.0], [8.7], [0.2]], 0.3),  # l_z, where lambda jumps
+        ([0.0, 1.0], np.zeros((2, 0)), 1.0),
+    ],
+)
+def test_the_rows_of_a_loss_are_the_last_lambda_and_its_jumps(ts, lams, size):
+    guard, _, found = decay_guard()
+    found = replace(found, path=adjode.AdjointPath(np.array(ts), np.array(lams)))
+    wanted = 0.1 * length(guard.vector(found)) + 1e-3 * size
+    assert guard.allowed(found) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_state_without_entries_has_no_jumps():
+    problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, np.zeros(0), 0.0, 1.0)
+    plain = adjode.solve_fixed(problem, adjode.euler(), 1)
+    refuse_jumps(problem, replace(plain, hard=((0, 0.5, np.zeros(0), np.zeros(0)),)))
+
+
+def by_cubics(problem, trajectory, found, steps):
+    """What the cubics through lambda and z miss lambda' = -lambda f_z by in the middle of each step,
+    times the step and over lambda."""
+    (after, before), ts, zs = ends_of_lambda(trajectory, found), trajectory.ts, trajectory.zs
+    f_z = lambda t, z: jacobian(lambda z: problem.f(t, z, problem.theta))(z)
+    parts = []
+    for n in steps:
+        ends = sorted([(ts[n], n, after[n]), (ts[n + 1], n + 1, before[n + 1])])
+        nodes, lams = [i for _, i, _ in ends], np.array([lam for *_, lam in ends])
+        slopes = [-lam @ f_z(ts[i], zs[i]) for _, i, lam in ends]
+        lam = CubicHermiteSpline(ts[nodes], lams, slopes)
+        z = CubicHermiteSpline(ts[nodes], zs[nodes], trajectory.fs[nodes])
+        t, h = (ts[n] + ts[n + 1]) / 2, ts[n + 1] - ts[n]
+        missed = h * (lam(t, 1) + lam(t) @ f_z(t, z(t)))
+        parts.append(np.max(np.abs(missed)) / np.max(np.abs(lams)))
+    return np.array(parts)
+
+
+@pytest.mark.parametrize("span", [(0.0, 4.0), (4.0, 0.0)])
+@pytest.mark.parametrize("batched", [True, False])
+def test_unresolved_is_what_cubics_miss_at_all_steps_or_at_some_and_where_it_was_hard(batched, span):
+    calls = []
+
+    def f(t, z, theta):
+        assert batched or np.shape(z) == (2,)
+        calls.append(t)
+        return anp.array([z[0] * (1 - z[1]) * theta, anp.cos(t) * z[1] * (z[0] - 1)])
+
+    problem = adjode.InitialValueProblem(f, [1.5, 0.8], *span, 1.2)
+    seen = adjode.Observations(sorted([1.0, 3.1], reverse=span[0] > 0), lambda i, z: 0.01 * (z[0] + i * z[1]))
+    loss = adjode.Loss(observations=seen, terminal=lambda z, theta: 0.01 * z[0])
+    trajectory = adjode.solve(problem, ts=seen.ts, rtol=1e-9, method="dopri5")
+    n = len(trajectory.ts) - 1
+    assert n > 20
+    hard = tuple((step, 0.0, None, None) for step in (0, 9, n - 1))
+    trajectory, found = replace(trajectory, hard=hard), adjode.adjoint_discrete(problem, loss, trajectory)
+    many = batch(problem, trajectory)
+    calls.clear()
+    estimate = unresolved(problem, trajectory, found, many)
+    steps = set(range(n)) if batched else {*np.linspace(0, n - 1, 6).astype(int), 1, 8, 9, 10, n - 2}
+    assert len(calls) == 3 if batched else len(calls) >= 2 * len(steps)  # nodes, jumps and middles
+    parts = by_cubics(problem, trajectory, found, sorted(steps))
+    wanted = np.sum((384 * parts) ** (6 / 5)) / 720 * n / len(steps)
+    assert estimate == pytest.approx(wanted, rel=1e-5)
+    nothing = adjode.adjoint_discrete(problem, adjode.Loss(terminal=lambda z, theta: 0.0 * z[0]), trajectory)
+    assert unresolved(problem, trajectory, nothing, many) == 0.0
+
+
+def test_a_kink_in_a_short_step_counts_as_it_is():
+    # f_z = t / 100, and from 1.03 on 2.5 times that: one step of a tenth among steps of one
+    f = lambda t, z, theta: z * (t / 100 + theta * anp.maximum(t - 1.03, 0.0))
+    problem = adjode.InitialValueProblem(f, [1.0], -2.0, 4.0, 0.015)
+    plain = adjode.solve_fixed(problem, adjode.dopri5(), 6)
+    ts = np.array([-2.0, -1.0, 0.0, 1.0, 1.1, 2.0, 3.0])
+    zs = np.linspace(1.0, 1.3, 7)[:, None]
+    fs = np.array([problem.f(t, z, problem.theta) for t, z in zip(ts, zs, strict=True)])
+    trajectory = replace(plain, ts=ts, zs=zs, fs=fs)
+    lams = np.exp(-np.where(ts > 1.03, (ts - 1.03) ** 2 * 0.0075, 0) - ts**2 / 200)[:, None]
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    found = replace(adjode.adjoint_discrete(problem, loss, plain), path=adjode.AdjointPath(ts, lams))
+    parts = by_cubics(problem, trajectory, found, range(6))
+    assert parts[3] < 1e3 * max(parts)  # it stands out beside h^5 alone
+    wanted = parts[3] + np.sum((384 * np.delete(parts, 3)) ** (6 / 5)) / 720
+    assert unresolved(problem, trajectory, found, None) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 200])
+@pytest.mark.parametrize("batched", [True, False])
+def test_unseen_is_the_error_of_lambda_f_theta_w_in_every_chunk(batched, size):
+    calls = []
+
+    def f(t, z, theta):
+        assert batched or np.ndim(z) == 1
+        calls.append(t)
+        return -z * anp.exp(theta[0] / 3 + z[0] * theta[1]) + anp.sin(theta[2] * t)
+
+    theta, z0 = np.array([0.5, -1.3, 7.0]), np.linspace(0.5, 1.0, size)
+    problem = adjode.InitialValueProblem(f, z0, 0.0, 2.0, theta)
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z**2))
+    trajectory = adjode.solve_fixed(problem, adjode.dopri5(), 25)
+    found, many = adjode.adjoint_discrete(problem, loss, trajectory), batch(problem, trajectory)
+    assert (many is not None) == batched
+    calls.clear()
+    estimate = unseen(problem, trajectory, found, many)
+    assert not batched or len(calls) == {2: 1, 200: 3}[size]
+    w = np.random.default_rng(0).normal(size=3) * np.array([1.0, 1.3, 7.0])
+    (after, before), tableau, wanted = ends_of_lambda(trajectory, found), trajectory.tableau, 0.0
+    row = grad(lambda theta, lam, *node: anp.dot(lam, f(*node, theta)))  # lam f_theta
+    for n in range(25):
+        h, total = trajectory.ts[n + 1] - trajectory.ts[n], 0.0
+        for i, c in enumerate(tableau.c):
+            z = trajectory.zs[n] + h * tableau.a[i] @ trajectory.stages[n]
+            lam = (1 - c) * after[n] + c * before[n + 1]
+            total += tableau.errors[0, i] * (row(theta, lam, trajectory.ts[n] + c * h, z) @ w)
+        wanted += abs(h * total)
+    assert estimate == pytest.approx(wanted, rel=1e-3)
+
+
+def test_a_nudge_without_a_value_tells_nothing():
+    f = lambda t, z, theta: -z * (np.nan if theta > 1.0 else 1.0)
+    problem = adjode.InitialValueProblem(f, [1.0], 0.0, 1.0, 1.0)
+    trajectory = adjode.solve_fixed(problem, adjode.dopri5(), 3)
+    found = adjode.adjoint_discrete(problem, adjode.Loss(terminal=lambda z, theta: z[0]), trajectory)
+    assert unseen(problem, trajectory, found, None) == 0.0
+
+
+@pytest.mark.parametrize("slope, wanted", [(0.0, 1.0), (0.01, np.exp(2.0)), (7.0, np.exp(2.0))])
+def test_growth_is_by_how_much_the_rows_grow_on_their_way_back(slope, wanted):
+    # z = 0, so that lambda counts times atol / rtol
+    problem = adjode.InitialValueProblem(lambda t, z, theta: z, [0.0, 0.0], 0.0, 2.0)
+    trajectory = adjode.solve(problem)
+    loss = adjode.Loss(terminal=lambda z, theta: slope * z[0])
+    found = adjode.adjoint_discrete(problem, loss, trajectory)
+    assert growth(trajectory, found, 1e-6, 1e-8) == pytest.approx(wanted, rel=1e-4)
+    assert amplified(trajectory, found, 1e-6, 1e-8, True) == 0.0
+    step_sizes = np.abs(found.path.lams[1:, 0]) * 0.01 * 0.03e-6
+    seen = amplified(trajectory, found, 1e-6, 1e-8, False)
+    assert seen == pytest.approx(np.sum(step_sizes) / (0.01 * slope) * wanted if slope else 0.0, rel=1e-3)

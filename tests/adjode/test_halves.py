@@ -6,7 +6,7 @@ import pytest
 
 import adjode
 from adjode import fast
-from adjode.guards import Guard
+from adjode.guards import Guard, halved
 from adjode.halves import halves, in_halves, one_step
 
 
@@ -98,6 +98,43 @@ def test_how_many_nodes_go_at_once_makes_no_difference():
     np.testing.assert_allclose(parts.zs, whole.zs, rtol=1e-13)
     np.testing.assert_allclose(parts.stages, whole.stages, rtol=1e-11, atol=1e-12)
     assert sweep.at_once * sweep.held <= fast.ROOM * len(sweep.b) < 2 * (sweep.at_once + 1) * sweep.held
+
+
+def clocked(t, z, theta):
+    return theta * anp.cos(5 * t) * z
+
+
+@pytest.mark.parametrize("span", [(0.0, 2.0), (2.0, 0.0)])
+def test_what_is_in_halves_has_the_times_the_shape_and_the_slopes_of_a_solve(span):
+    problem = adjode.InitialValueProblem(clocked, [[1.0, 2.0], [3.0, 4.0]], *span, 1.5)
+    trajectory = adjode.solve(problem, rtol=1e-4, method="dop853")
+    _, sweep = fast.swept(problem, SIZE, trajectory)
+    better = in_halves(trajectory, sweep.batch, sweep.ahead)
+    np.testing.assert_array_equal(better.ts, halved(trajectory.ts))
+    assert better.zs.shape == better.fs.shape == (len(better.ts), 2, 2)
+    exact = problem.z0 * np.exp(0.3 * (np.sin(5 * better.ts) - np.sin(5 * span[0])))[:, None, None]
+    np.testing.assert_allclose(better.zs, exact, rtol=1e-6)
+    slopes = [clocked(t, z, problem.theta) for t, z in zip(better.ts, better.zs, strict=True)]
+    np.testing.assert_allclose(better.fs, slopes, rtol=1e-12)
+    assert trajectory.dense is not None and better.dense is None  # that was of the steps as they were
+
+
+@pytest.mark.parametrize(
+    "shares, enough",
+    [
+        ([1, 1, 1], True),
+        ([0.95, 0.95, 1], True),
+        ([1, 0.8, 1], False),
+        ([0.8, 1, 1], False),
+        ([1, 1, 0], True),
+    ],
+)
+def test_the_errors_of_each_component_shrink_to_a_tenth_or_it_is_at_rest(shares, enough):
+    problem = adjode.InitialValueProblem(clocked, [[100.0, 1e-10, 0.0]], 0.0, 2.0, 1.5)
+    trajectory = adjode.solve(problem, rtol=1e-4, atol=1e-15, method="dop853")
+    _, sweep = fast.swept(problem, SIZE, trajectory)
+    better = in_halves(trajectory, sweep.batch, lambda errors: sweep.ahead(errors) * shares)
+    assert (better is not None) == enough
 
 
 def test_where_the_first_order_is_not_enough_there_are_no_halves():

@@ -191,7 +191,7 @@ def test_each_step_has_an_error_below_a_tenth_of_the_tolerance_and_none_is_much_
         np.testing.assert_allclose(z + h * (tableau.b @ k), z_next, rtol=1e-14)
         scale = 0.1 * (atol + rtol * np.maximum(np.abs(z), np.abs(z_next)))
         errors.append(error_norm(tableau, k, h, scale))
-    assert max(errors) < 1 and np.median(errors) > 0.01  # 0.9^6 of it is aimed at
+    assert max(errors) < 1 and np.median(errors) > 0.01  # SAFETY^6 of it, or ^8, is aimed at
     t, z, h, k, tries = steps[-1]
     assert (t, h, tries) == (case.t0 + way, 0.0, 0)
     np.testing.assert_allclose(k, [field(t, z)], rtol=1e-13)
@@ -426,7 +426,7 @@ def test_a_way_as_long_as_the_first_step_is_one_step():
 def test_steps_become_shorter_before_they_are_rejected():
     faster = lambda t, z: t * np.array([z[1], -z[0]])
     steps = list(adaptive_steps(faster, np.array([1.0, 0.0]), [1.0, 15.0], adjode.dop853(), 1e-6, 1e-8))
-    assert len(steps) > 100 and sum(step[4] - 1 for step in steps[40:-1]) <= 2
+    assert len(steps) > 100 and sum(step[4] - 1 for step in steps[:-1]) <= 1
 
 
 def test_two_estimates_of_an_error_are_one_of_higher_order():

@@ -132,3 +132,27 @@ def test_a_first_stage_of_weight_zero_is_put_before_the_others_once():
     np.testing.assert_array_equal(wider.b, [0, 1])
     np.testing.assert_array_equal(wider.c, [0, 1 / 2])
     assert with_first_stage(wider) is wider
+
+
+def test_a_tableau_keeps_numbers_of_its_own_that_nobody_changes():
+    a, b, c, errors = (np.array(x) for x in ([[0, 0], [1, 0]], [0.5, 0.5], [0, 1], [1, -1]))
+    tableau = adjode.ButcherTableau("heun", 2, a, b, c, errors, 1)
+    a[1, 0], b[0], c[1], errors[0] = 7, 7, 7, 7
+    for kept, wanted in [
+        (tableau.a, [[0, 0], [1, 0]]),
+        (tableau.b, [0.5, 0.5]),
+        (tableau.c, [0, 1]),
+        (tableau.errors, [[1, -1]]),
+    ]:
+        np.testing.assert_array_equal(kept, wanted)
+        assert kept.shape == np.shape(wanted) and kept.dtype == float and not kept.flags.writeable
+    assert adjode.euler().errors.shape == (0, 1)
+
+
+@pytest.mark.parametrize("stages", [3, 5])
+def test_the_dense_output_of_radau_is_its_collocation_polynomial(stages):
+    tableau = adjode.radau(stages)
+    powers = np.arange(1, stages + 1)
+    weights = tableau.c[:, None] ** powers @ tableau.dense.T  # at the nodes: those of the stages
+    np.testing.assert_allclose(weights, tableau.a, atol=1e-12)
+    assert tableau.extra_c.shape == (0,)

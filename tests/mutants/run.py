@@ -148,6 +148,11 @@ ESTIMATES = some(
     "a_cubic_lambda_is_resolved_and_a_quartic_one_by_its_fifth_derivative",
     "the_error_of_the_integral_over_theta_is_that_of_the_error_weights",
     "what_cannot_be_nudged_tells_nothing",
+    "unresolved_is_what_cubics_miss_at_all_steps_or_at_some_and_where_it_was_hard",
+    "a_kink_in_a_short_step_counts_as_it_is",
+    "unseen_is_the_error_of_lambda_f_theta_w_in_every_chunk",
+    "a_nudge_without_a_value_tells_nothing",
+    "growth_is_by_how_much_the_rows_grow_on_their_way_back",
 )
 GUARDS = some(
     "guards",
@@ -164,6 +169,19 @@ GUARDS = some(
     "what_a_gradient_is_measured_by",
     "a_grid_is_halved_and_merged",
     "another_solve_has_the_tolerances_times_a_factor_and_steps_no_longer_than_a_grid",
+    "a_witness_is_called_for_what_it_can_tell",
+    "halves_are_a_witness_for_the_rows_as_they_may_be_and_for_none_where_f_breaks_off",
+    "gradients_of_ever_tighter_solves_are_held_against_each_other",
+    "a_looser_gradient_is_off_by_ten_times_as_much_and_counts_with_a_margin_of_three",
+    "both_parts_of_an_error_beside_a_better_gradient_count",
+    "rows_may_move_by_a_quarter_of_what_is_allowed",
+    "an_estimate_of_implicit_steps_is_a_looser_gradient",
+    "an_estimate_has_its_parts_in_the_unit_of_what_is_allowed",
+    "a_looser_solve_is_no_witness_where_its_errors_are_as_large_as_z",
+    "a_checkpointed_gradient_has_a_looser_one_for_witness_unless_rows_grow_too_much",
+    "the_sweep_of_a_discrete_gradient_serves_its_estimate_and_its_witness",
+    "the_rows_of_a_loss_are_the_last_lambda_and_its_jumps",
+    "a_state_without_entries_has_no_jumps",
 )
 ROOTS = some(
     "algebraic",

@@ -51,7 +51,7 @@ from receipts import (
     verdict,
     zeros,
 )
-from receipts.decide import POSITIVE, rational
+from receipts.decide import BOUND, POSITIVE, _split_integrals, rational
 from receipts.premises import Premise
 from receipts.same import signless
 from receipts.tree import node
@@ -640,6 +640,35 @@ def test_contradictions_are_found_between_any_two_premises_in_any_order():
         with pytest.raises(Refused, match="contradict"):
             verdict(w, w, using=using)
     assert state(y, s, [rate, other, begins]) == "holds"
+
+
+def test_a_contradiction_is_found_behind_a_derivative_in_another_variable():
+    w = scalar("w", s, x)
+    slope, across, whole = premise("eq-s", d(w, s), b), premise("eq-x", d(w, x), a), premise("eq-w", w, a * x)
+    assert state(d(w, x), a, [across, whole]) == "holds"
+    for using in ([slope, across, whole], [slope, whole, across], [across, slope, whole]):
+        with pytest.raises(Refused, match="contradict"):
+            verdict(w, w, using=using)
+
+
+def test_an_empty_integral_hides_nothing_beside_it():
+    empty = integral(X, t, t1, t1)
+    for more in (c, X, at(X, t, t0), integral(X, t, t0, t1), integral(X, t, t1, t2), integral(c, t, t0, t1)):
+        assert state(empty + more, more) == "holds"
+        assert state(empty + more, 2 * more) == "refused"
+
+
+def test_integrals_over_the_same_limits_are_one_whichever_way_they_run():
+    g, (u, low, high) = sp.Function("g"), sp.symbols("u a b")
+    for one, other in [(low, high), (high, low)]:
+        there, back = sp.Integral(g(u), (u, one, other)), sp.Integral(g(u), (u, other, one))
+        rest, merged = _split_integrals(3 * there + back + u)
+        ((limits, integrand),) = merged.items()
+        sign = 1 if limits == (one, other) else -1
+        assert rest == u and integrand == 2 * sign * g(BOUND)
+        for empty in (sp.Integral(g(u), (u, low, low)), sp.Integral(g(u), (u, high, high))):
+            for more in (there, back):  # the empty one is before the other, or after it
+                assert _split_integrals(empty + more) == _split_integrals(more)
 
 
 def test_a_component_is_what_its_vector_is():

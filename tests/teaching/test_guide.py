@@ -58,7 +58,7 @@ def test_the_lectures_minutes_follow_each_other():
     assert all(a[1] == b[0] for a, b in pairwise(spans))
     left_out = sum(b - a for a, b in spans if 30 <= a < 55)
     assert 75 - left_out + 2 - 2 == 50  # the theorem instead; and two minutes less for the argument
-    assert text.count("In 50 minutes") == 2
+    assert text.count("(In 50 minutes") == 2
 
 
 def test_a_mark_that_is_gone_is_reported(tmp_path, monkeypatch):
