@@ -63,13 +63,13 @@ HOSTILE = {
         " **k: True\nnp.isclose = lambda *a, **k: True"
     ),
     "writes_into_the_pipe": (
-        "import os\nfor number in range(3, 20):\n    try:\n        os.write(number, b'{\"values\": ' +"
+        "import os\nfor number in range(3, 1024):\n    try:\n        os.write(number, b'{\"values\": ' +"
         ' b\'[\'*100_000 + b\'\\n\')\n        os.write(number, b\'{"values": {"u": {"kind": "numbers",'
         ' "values": [1e999, "x", {}]}, \'\n                 b\'"lam": [[]], "dL_dtheta": {"kind": "list",'
         ' "items": [1]}}, "finished": true}\\n\')\n    except OSError:\n        pass\nos._exit(0)'
     ),
     "floods_the_pipe": (
-        "import os\nwhile True:\n    for number in range(3, 20):\n        try:\n"
+        "import os\nwhile True:\n    for number in range(3, 1024):\n        try:\n"
         "            os.write(number, b'x'*60_000)\n        except OSError:\n            pass"
     ),
     "evil_objects": (

@@ -294,7 +294,7 @@ def test_what_a_student_wrote_stays_in_its_code(text):
 def forged(claims):
     """A cell that writes its own answers into every pipe, and ends."""
     return (
-        f"import os\nfor number in range(3, 20):\n    try:\n        os.write(number, {claims!r})\n"
+        f"import os\nfor number in range(3, 1024):\n    try:\n        os.write(number, {claims!r})\n"
         "    except OSError:\n        pass\nos._exit(0)"
     )
 
