@@ -133,6 +133,20 @@ class Batch:
         return out(values)[:n], back, held
 
 
+def in_pieces(many: Batch, ts: np.ndarray, zs: np.ndarray, most: int) -> tuple[np.ndarray, Callable]:
+    """As ``many(ts, zs)``, with no more than `most` nodes in a trace: where that takes several, each
+    covector has f traced again, and nothing is kept."""
+    if len(ts) <= most:
+        return many(ts, zs)
+    pieces = [slice(n, n + most) for n in range(0, len(ts), most)]
+
+    def back(v, theta=True):
+        found = [many(ts[some], zs[some])[1](v[some], theta) for some in pieces]
+        return np.concatenate([rows for rows, _ in found]), sum(more for _, more in found) if theta else None
+
+    return np.concatenate([many.values(ts[some], zs[some]) for some in pieces]), back
+
+
 def no_accident(n: int, shape: tuple, args: list) -> int:
     """n, or more if an axis of z0 or theta is as long: f could mix it up with that of the nodes."""
     sizes, rows = {1, *shape, *(size for leaf in args for size in np.shape(leaf))}, [1, *shape][:2]

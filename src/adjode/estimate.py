@@ -63,6 +63,16 @@ def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: b
     return float(total / scale * growth(trajectory, found, rtol, atol)) if scale > 0 else 0.0
 
 
+def reach(trajectory, sweep, rtol: float, atol: float) -> float:
+    """How far off the states are on their way, beside the largest entry: what local errors of random
+    signs come to, carried on by the propagators of the sweep. Where the flow pulls neighbours apart in a
+    direction that the rows of the loss do not see, `growth` is blind and this is not."""
+    errors = embedded(trajectory.tableau.errors, np.diff(trajectory.ts), trajectory.stages)
+    moves = sweep.ahead(errors * np.random.default_rng(0).choice([-1.0, 1.0], errors.shape))
+    moves, sizes = (np.max(np.abs(x.reshape(moves.shape)), axis=1) for x in (moves, trajectory.zs))
+    return float(np.max(moves / (sizes + atol / rtol)))
+
+
 def embedded(errors, h, k) -> np.ndarray:
     """What the error weights, (m, s), make of slopes k, (n, s, d), over steps h, (n,), as in
     `steps.error_norm`: (n, d), the local errors where k are stages."""

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from adjode.checkpoint import adjoint_checkpointed
-from adjode.estimate import amplified, growth, unresolved, unseen
+from adjode.estimate import amplified, growth, reach, unresolved, unseen
 from adjode.fast import adjoint_fast, swept
-from adjode.halves import in_halves
+from adjode.halves import in_halves, misses
 from adjode.loss import Gradient
+from adjode.moves import changed
 from adjode.problem import GradientError, InitialValueProblem, IntegrationError, Loss
 from adjode.solve import solve
 from adjode.structure import flatten
@@ -95,17 +96,35 @@ class Guard:
         What the estimate puts down to the errors of z falls with the tolerances, unless it is as large
         as all that there is. What steps that suit z miss need not: of that a looser solve tells nothing.
         """
+        if of_z >= LOST:
+            return np.inf
         if sweep and sweep.sees_ahead:
-            return self.from_halves(trajectory, found, sweep) if of_z < LOST else np.inf
-        return self.from_looser(trajectory, found) if of_z < LOST and missed < DOUBT else np.inf
+            return self.from_halves(trajectory, found, sweep, missed)
+        return self.from_looser(trajectory, found) if missed < DOUBT else np.inf
 
-    def from_halves(self, trajectory, found, sweep) -> float:
-        """The error, from a gradient that is some hundred times as good."""
+    def from_halves(self, trajectory, found, sweep, missed) -> float:
+        """The error, from what all steps in halves say of the errors of z: to first order, and if that
+        settles nothing from a gradient that is some hundred times as good."""
+        many, most = sweep.batch, sweep.at_once
         try:
-            finer = in_halves(trajectory, sweep.batch, sweep.ahead, sweep.at_once)
+            errors, moves = misses(trajectory, many, sweep.ahead, most)
+            error = (
+                missed + self.to_first_order(trajectory, found, sweep, moves) if missed < DOUBT else np.inf
+            )
+            if error < CONFIRMED:
+                return error
+            finer = in_halves(trajectory, many, errors, moves, most)
         except Exception:  # f does not take these nodes
             return np.inf
         return self.from_other(found, adjoint_fast, finer) if finer else np.inf
+
+    def to_first_order(self, trajectory, found, sweep, moves) -> float:
+        """What moves of the states do to a gradient, with a margin of two, and much of their square."""
+        losses = [loss for loss in (self.loss, self.moved) if loss]
+        parts, largest = changed(self.problem, losses, trajectory, found, sweep, moves)
+        lengths = [length(self.vector(part)) for part in parts]
+        square = 10 * largest**2 * length(self.vector(found))
+        return (2 * sum(lengths) + square) / self.allowed(found)
 
     def from_other(self, found, adjoint, trajectory) -> float:
         """How far `found` is from the gradient on another trajectory, and this one from what it would be
@@ -153,7 +172,8 @@ class Guard:
             return DOUBT / CONFIRMED * self.distance(found, second), 0.0
         relative, many = amplified(trajectory, found, self.rtol, self.atol, discrete), sweep and sweep.batch
         of_z, missed = relative * length(self.vector(found)) / self.allowed(found), 0.0
-        if discrete and self.problem.z0.size and not (of_z > DOUBT and sweep and sweep.sees_ahead):
+        of_z = max(of_z, self.astray(trajectory, sweep))
+        if discrete and self.problem.z0.size:
             # a continuous adjoint has its own steps, that follow lambda
             missed = unresolved(self.problem, trajectory, found, many, self.loss.running)
             missed *= length(self.vector(found))
@@ -161,11 +181,18 @@ class Guard:
             missed /= self.allowed(found)
         if discrete or trajectory.stages is None:
             return of_z, missed
-        other = adjoint_fast(self.problem, self.loss, trajectory)  # takes but a moment beside it
+        other, sweep = swept(self.problem, self.loss, trajectory)  # takes but a moment beside it
         # its lambda is at the nodes of the steps, that of another strategy perhaps at few
         relative = amplified(trajectory, other, self.rtol, self.atol, True)
         of_z += relative * length(self.vector(other)) / self.allowed(other)
+        of_z = max(of_z, self.astray(trajectory, sweep))
         return of_z, DOUBT / CONFIRMED * self.distance(found, other)
+
+    def astray(self, trajectory, sweep) -> float:
+        """How far off the states get, beside what a gradient may be off by; zero where that is not seen."""
+        if not (sweep and sweep.sees_ahead):
+            return 0.0
+        return reach(trajectory, sweep, self.rtol, self.atol) / (100 * self.rtol)
 
     def anew(self, factor, tableau, grid=None) -> tuple[Trajectory, Gradient]:
         """A solve with tolerances times `factor`, and its discrete adjoint."""

@@ -17,16 +17,24 @@ LEFT = 0.1  # of the errors: what a first order leaves is of the second
 ROUNDING = 1e-13  # of the states
 
 
-def in_halves(trajectory: Trajectory, many: Batch, ahead, at_once: int = 1000) -> Trajectory | None:
-    """The trajectory with its steps halved and its nodes corrected; None where that leaves gaps.
+def misses(trajectory: Trajectory, many: Batch, ahead, at_once: int = 1000) -> tuple:
+    """The errors of the steps, (N, D), and what they come to at the nodes, (N + 1, D), to first order.
 
-    `ahead` says what errors of the steps, (N, D), come to at the nodes: `Sweep.ahead`; `at_once` is how
-    many nodes f gets in a batch. Raises what f does when it does not take the nodes.
+    `ahead` says the latter: `Sweep.ahead`; `at_once` is how many nodes f gets in a batch. Raises what
+    f does when it does not take the nodes.
     """
-    ts, shape = trajectory.ts, trajectory.zs.shape[1:]
-    zs = trajectory.zs.reshape(len(ts), -1)
+    zs = trajectory.zs.reshape(len(trajectory.ts), -1)
     errors = halves(trajectory, many, zs, at_once)[1] - zs[1:]
-    zs = zs + ahead(errors)
+    return errors, ahead(errors)
+
+
+def in_halves(
+    trajectory: Trajectory, many: Batch, errors: np.ndarray, moves: np.ndarray, at_once: int = 1000
+) -> Trajectory | None:
+    """The trajectory with its steps halved and its nodes corrected by what `misses` found; None where
+    that leaves gaps. Raises what f does when it does not take the nodes."""
+    ts, shape = trajectory.ts, trajectory.zs.shape[1:]
+    zs = trajectory.zs.reshape(len(ts), -1) + moves
     middles, ends, stages = halves(trajectory, many, zs, at_once)
     most = lambda x: np.max(np.abs(x), axis=0)
     if not np.all(most(ends - zs[1:]) <= LEFT * most(errors) + ROUNDING * most(zs)):

@@ -32,9 +32,9 @@ class Gradient:
     dL/dt1 = H(t1) without the observations, and dL/dti = l_z f for an observation.
 
     Allowed is ``100 rtol |g*| + 100 atol s``, all derivatives together, each times ``max(|x|, 1)``,
-    and s the size of L_z and l_z: below 1, `error` says that the gradient is right. Below a fifth it is
-    an estimate, more often ten times too large than a few times too small; above, a second gradient was
-    found to compare with. The front door refuses a gradient that it cannot tell right.
+    and s the size of L_z and l_z: below 1, `error` says that the gradient is right. It is an estimate,
+    more often ten times too large than a few times too small; or, where that would be too much, the
+    distance from a second gradient. The front door refuses a gradient that it cannot tell right.
     """
 
     z0: np.ndarray

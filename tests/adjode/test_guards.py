@@ -1,5 +1,6 @@
 """Right or refused: what the front door does with a gradient that may be wrong."""
 
+import contextlib
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,9 +15,18 @@ from scipy.linalg import expm
 import adjode
 from adjode import fast, guards
 from adjode.batched import batch
-from adjode.estimate import amplified, embedded, ends_of_lambda, growth, stands_out, unresolved, unseen
+from adjode.estimate import (
+    amplified,
+    embedded,
+    ends_of_lambda,
+    growth,
+    reach,
+    stands_out,
+    unresolved,
+    unseen,
+)
 from adjode.guards import Guard, halved, length, merged, refuse_jumps
-from adjode.halves import in_halves
+from adjode.halves import in_halves, misses
 from adjode.steps import error_norm
 
 STRATEGIES = ["discrete", "backsolve", "interpolated", "quadrature"]
@@ -652,6 +662,55 @@ def test_a_looser_solve_is_no_witness_where_its_errors_are_as_large_as_z(z0):
         adjode.gradient(problem, loss, rtol=1e-3, atol=1e-5, adjoint="checkpointed")
 
 
+@pytest.mark.parametrize(
+    "draw, t1, n, rtol", [(372, 5.0, 10, 1e-4), (193, 8.0, 30, 1e-4), (330, 5.0, 2, 1e-4)]
+)
+def test_a_flow_that_pulls_neighbours_apart_where_no_row_looks_is_seen(draw, t1, n, rtol):
+    # lambda grows by 4 to 23 on its way back, errors of z by a hundred to a thousand on their way forth
+    rng, theta = np.random.default_rng(draw), np.array([10.0, 28.0, 8 / 3])
+    z0, ts = np.array([1.0, 2.0, 20.0]) + 0.5 * rng.normal(size=3), np.linspace(0.0, t1, n)
+    rows = rng.normal(size=(n, 3))
+    loss = lambda *args, **options: np.sum(rows * adjode.odeint(lorenz, *args, **options))
+    wanted, found = [
+        lambda rtol=rtol: grad(lambda *args: loss(*args, rtol=rtol, atol=rtol / 100), (0, 1, 2))(
+            z0, ts, theta
+        )
+        for rtol in (1e-12, rtol)
+    ]
+    size = np.max(np.abs(rows))
+    with contextlib.suppress(adjode.GradientError):
+        assert right(found(), wanted(), (z0, ts, theta), rtol, rtol / 100, size)
+    problem = adjode.InitialValueProblem(lorenz, z0, 0.0, t1, theta)
+    seen = adjode.Observations(ts, lambda i, z: np.sum(rows[i] * z), lambda i, z: rows[i])
+    guard = Guard(problem, adjode.Loss(observations=seen), rtol, rtol / 100)
+    trajectory = adjode.solve(problem, rtol=rtol, atol=rtol / 100, ts=ts)
+    gradient, sweep = fast.swept(problem, guard.loss, trajectory)
+    assert guard.astray(trajectory, sweep) > 0.5  # benign ones are below a tenth
+    assert (
+        sum(guard.estimate(trajectory, gradient, True, sweep))
+        > 0.5
+        > sum(guard.estimate(trajectory, gradient, True, None))
+    )
+    assert guard.astray(trajectory, None) == 0.0
+
+
+@pytest.mark.parametrize("span", [(0.0, 2.0), (2.0, 0.0)])
+def test_reach_is_what_the_errors_of_the_steps_come_to(span):
+    f = lambda t, z, theta: theta * anp.sin(z)
+    problem = adjode.InitialValueProblem(f, [1.0, -2.0], *span, 1.5)
+    trajectory = adjode.solve(problem, rtol=1e-4, atol=1e-6)
+    _, sweep = fast.swept(problem, adjode.Loss(terminal=lambda z, theta: anp.sum(z)), trajectory)
+    errors = embedded(trajectory.tableau.errors, np.diff(trajectory.ts), trajectory.stages)
+    errors = errors * np.random.default_rng(0).choice([-1.0, 1.0], errors.shape)
+    moved, far, eps = np.zeros(2), [], 1e-6
+    for n, h in enumerate(np.diff(trajectory.ts)):
+        step = lambda z, n=n, h=h: adjode.rk_step(trajectory.tableau, f, trajectory.ts[n], z, 1.5, h)
+        z, size = trajectory.zs[n], max(np.max(np.abs(moved)), 1e-300)
+        moved = (step(z + eps / size * moved) - step(z - eps / size * moved)) / (2 * eps) * size + errors[n]
+        far.append(np.max(np.abs(moved)) / (np.max(np.abs(trajectory.zs[n + 1])) + 0.01))
+    assert reach(trajectory, sweep, 1e-4, 1e-6) == pytest.approx(max(far), rel=1e-6)
+
+
 def scaled(found, factor):
     """All derivatives times a factor."""
     return replace(found, z0=factor * found.z0, theta=factor * found.theta, t0=factor * found.t0,
@@ -663,27 +722,63 @@ def test_a_witness_is_called_for_what_it_can_tell(monkeypatch):
     monkeypatch.setattr(Guard, "from_halves", lambda self, *args: ("halves", *args))
     monkeypatch.setattr(Guard, "from_looser", lambda self, *args: ("looser", *args))
     ahead, none = SimpleNamespace(sees_ahead=True), SimpleNamespace(sees_ahead=False)
-    assert guard.by_witness(trajectory, found, ahead, 999.0, 5.0) == ("halves", trajectory, found, ahead)
+    assert guard.by_witness(trajectory, found, ahead, 999.0, 5.0) == ("halves", trajectory, found, ahead, 5.0)
     assert guard.by_witness(trajectory, found, ahead, 1001.0, 0.0) == np.inf
     for sweep in (None, none):
         assert guard.by_witness(trajectory, found, sweep, 1.0, 0.19) == ("looser", trajectory, found)
         assert guard.by_witness(trajectory, found, sweep, 1.0, 0.21) == np.inf
+        assert guard.by_witness(trajectory, found, sweep, 1001.0, 0.19) == np.inf
 
 
 def test_halves_are_a_witness_for_the_rows_as_they_may_be_and_for_none_where_f_breaks_off():
     problem = adjode.InitialValueProblem(lorenz, np.ones(3), 0.0, 3.0, np.array([10.0, 28.0, 8 / 3]))
-    loss, other = (adjode.Loss(terminal=lambda z, theta, s=s: s * anp.sum(z**2)) for s in (1.0, 1.1))
+    loss, other = (adjode.Loss(terminal=lambda z, theta, s=s: s * anp.sum(z**2)) for s in (1.0, 1.001))
     trajectory = adjode.solve(problem, rtol=1e-4, atol=1e-6, method="dop853")
     found, sweep = fast.swept(problem, loss, trajectory)
-    finer = in_halves(trajectory, sweep.batch, sweep.ahead)
+    errors, moves = misses(trajectory, sweep.batch, sweep.ahead)
+    finer = in_halves(trajectory, sweep.batch, errors, moves)
     for moved in (None, other):
         guard = Guard(problem, loss, 1e-4, 1e-6, moved)
         better, seen = (adjode.adjoint_fast(problem, rows or loss, finer) for rows in (None, moved))
         wanted = guard.distance(found, better) + guard.distance(seen, better)
-        assert 0 < guard.from_halves(trajectory, found, sweep) == pytest.approx(wanted, rel=1e-12)
-    for ahead in (lambda errors: 0.0, lambda errors: 1 / 0):  # no nearer; and an error on the way
-        blind = SimpleNamespace(batch=sweep.batch, ahead=ahead)
-        assert guard.from_halves(trajectory, found, blind) == np.inf
+        for missed in (0.2, 5.0):  # too much for what the first order tells
+            error = guard.from_halves(trajectory, found, sweep, missed)
+            assert 0 < error == pytest.approx(wanted, rel=1e-12)
+        first = guard.to_first_order(trajectory, found, sweep, moves)
+        assert guard.from_halves(trajectory, found, sweep, 0.1) == pytest.approx(0.1 + first, rel=1e-12)
+    guard = Guard(problem, loss, 1e-4, 1e-6)
+    for ahead in (lambda errors: np.nan * moves, lambda errors: 1 / 0):  # no nearer; and an error on the way
+        blind = SimpleNamespace(
+            batch=sweep.batch, ahead=ahead, at_once=1000, lams=sweep.lams, after=sweep.after
+        )
+        assert guard.from_halves(trajectory, found, blind, 0.0) == np.inf
+
+
+def test_what_the_first_order_says_is_doubled_and_much_of_its_square_is_added(monkeypatch):
+    guard, trajectory, found = decay_guard()
+    asked, allowed, size = [], guard.allowed(found), length(guard.vector(found))
+
+    def made(*args):
+        asked.append(args)
+        return [scaled(found, 0.01 * (i + 1)) for i in range(len(args[1]))], 0.03
+
+    monkeypatch.setattr(guards, "changed", made)
+    for moved, parts in [(None, 0.01), (adjode.Loss(terminal=lambda z, theta: 0.0), 0.03)]:
+        error = replace(guard, moved=moved).to_first_order(trajectory, found, "sweep", "moves")
+        assert error == pytest.approx((2 * parts + 10 * 0.03**2) * size / allowed)
+        losses = [guard.loss, moved] if moved else [guard.loss]
+        assert asked.pop() == (guard.problem, losses, trajectory, found, "sweep", "moves")
+
+
+@pytest.mark.parametrize("first, known", [(0.49, True), (0.51, False), (np.nan, False)])
+def test_halves_are_asked_for_a_gradient_where_the_first_order_settles_nothing(monkeypatch, first, known):
+    guard, trajectory, found = decay_guard()
+    sweep = SimpleNamespace(batch="batch", ahead="ahead", at_once=9)
+    monkeypatch.setattr(guards, "misses", lambda *args: ("errors", args))
+    monkeypatch.setattr(Guard, "to_first_order", lambda self, *args: first - 0.1)
+    monkeypatch.setattr(guards, "in_halves", lambda *args: None)
+    error = guard.from_halves(trajectory, found, sweep, 0.1)
+    assert error == (pytest.approx(first) if known else np.inf)
 
 
 def test_gradients_of_ever_tighter_solves_are_held_against_each_other(monkeypatch):
@@ -787,6 +882,8 @@ def test_an_estimate_has_its_parts_in_the_unit_of_what_is_allowed(monkeypatch):
     calls, parts = [], {"amplified": 0.01, "unresolved": 0.02, "unseen": 0.003}
     for name, part in parts.items():
         monkeypatch.setattr(guards, name, lambda *args, n=name, x=part: calls.append((n, *args[3:])) or x)
+    monkeypatch.setattr(guards, "reach", lambda *args: far.append(args) or 0.1 * reached[0])
+    far, reached = [], [0.0]
     size, allowed = length(guard.vector(found)), guard.allowed(found)
     of_z, missed = 0.01 * size / allowed, (0.02 * size + 10 * 0.003) / allowed
     ahead = SimpleNamespace(batch="batch", sees_ahead=True)
@@ -794,6 +891,12 @@ def test_an_estimate_has_its_parts_in_the_unit_of_what_is_allowed(monkeypatch):
         calls.clear()
         assert guard.estimate(trajectory, found, True, sweep) == pytest.approx((of_z, missed))
         assert calls == [("amplified", 1e-5, True), ("unresolved", many, None), ("unseen", many)]
+    assert far == [(trajectory, ahead, 1e-3, 1e-5)]
+    reached[0] = 0.7  # of what is allowed, 100 rtol
+    assert guard.estimate(trajectory, found, True, ahead) == pytest.approx((0.7, missed))
+    assert guard.estimate(trajectory, found, True, None) == pytest.approx((of_z, missed))
+    assert guard.estimate(trajectory, found, False)[0] == pytest.approx(0.7)
+    reached[0] = 0.0
     # another strategy: what its states and those of the discrete one are off by, and how they differ
     calls.clear()
     other = 0.4 * guard.distance(scaled(found, 1.01), found)
@@ -801,15 +904,11 @@ def test_an_estimate_has_its_parts_in_the_unit_of_what_is_allowed(monkeypatch):
     assert both == pytest.approx(((1.01 + 1) * of_z, other), rel=0.01)
     assert calls == [("amplified", 1e-5, False), ("amplified", 1e-5, True)]
     assert guard.estimate(replace(trajectory, stages=None), found, False) == pytest.approx((of_z, 0.0))
-    # what z is off by is in doubt, and halves will tell all: no more is asked
-    monkeypatch.setattr(guards, "amplified", lambda *args: 1.0)
-    assert guard.estimate(trajectory, found, True, ahead) == pytest.approx((100 * of_z, 0.0))
-    assert guard.estimate(trajectory, found, True, None) == pytest.approx((100 * of_z, missed))
     # a running cost drives lambda; and without a state there is none
     cost = lambda t, z, theta: z[0]
     calls.clear()
     replace(guard, loss=replace(guard.loss, running=cost)).estimate(trajectory, found, True, None)
-    assert calls == [("unresolved", None, cost), ("unseen", None)]
+    assert calls == [("amplified", 1e-5, True), ("unresolved", None, cost), ("unseen", None)]
     empty = replace(guard, problem=replace(guard.problem, z0=np.zeros(0)))
     few = replace(found, z0=np.zeros(0))
     assert empty.estimate(trajectory, few, True, None)[1] == 0.0

@@ -7,7 +7,7 @@ import pytest
 import adjode
 from adjode import fast
 from adjode.guards import Guard, halved
-from adjode.halves import halves, in_halves, one_step
+from adjode.halves import halves, in_halves, misses, one_step
 
 
 def lorenz(t, z, theta):
@@ -30,12 +30,17 @@ PROBLEMS = {
 }
 
 
+def better_than(trajectory, sweep, ahead=None, at_once=1000):
+    found = misses(trajectory, sweep.batch, ahead or sweep.ahead, at_once)
+    return in_halves(trajectory, sweep.batch, *found, at_once)
+
+
 def finer(name, rtol, loss=SIZE):
     """A trajectory, its gradient, and the trajectory in halves."""
     problem, ts = PROBLEMS[name], loss.observations and loss.observations.ts
     trajectory = adjode.solve(problem, rtol=rtol, atol=rtol / 100, ts=ts, method="dop853")
     found, sweep = fast.swept(problem, loss, trajectory)
-    return trajectory, found, in_halves(trajectory, sweep.batch, sweep.ahead)
+    return trajectory, found, better_than(trajectory, sweep)
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -94,7 +99,7 @@ def test_one_step_from_every_node_is_that_step():
 def test_how_many_nodes_go_at_once_makes_no_difference():
     trajectory = adjode.solve(PROBLEMS["herds"], rtol=1e-6, method="dop853")
     _, sweep = fast.swept(PROBLEMS["herds"], SIZE, trajectory)
-    whole, parts = (in_halves(trajectory, sweep.batch, sweep.ahead, n) for n in (1000, 7))
+    whole, parts = (better_than(trajectory, sweep, at_once=n) for n in (1000, 7))
     np.testing.assert_allclose(parts.zs, whole.zs, rtol=1e-13)
     np.testing.assert_allclose(parts.stages, whole.stages, rtol=1e-11, atol=1e-12)
     assert sweep.at_once * sweep.held <= fast.ROOM * len(sweep.b) < 2 * (sweep.at_once + 1) * sweep.held
@@ -109,7 +114,7 @@ def test_what_is_in_halves_has_the_times_the_shape_and_the_slopes_of_a_solve(spa
     problem = adjode.InitialValueProblem(clocked, [[1.0, 2.0], [3.0, 4.0]], *span, 1.5)
     trajectory = adjode.solve(problem, rtol=1e-4, method="dop853")
     _, sweep = fast.swept(problem, SIZE, trajectory)
-    better = in_halves(trajectory, sweep.batch, sweep.ahead)
+    better = better_than(trajectory, sweep)
     np.testing.assert_array_equal(better.ts, halved(trajectory.ts))
     assert better.zs.shape == better.fs.shape == (len(better.ts), 2, 2)
     exact = problem.z0 * np.exp(0.3 * (np.sin(5 * better.ts) - np.sin(5 * span[0])))[:, None, None]
@@ -133,7 +138,7 @@ def test_the_errors_of_each_component_shrink_to_a_tenth_or_it_is_at_rest(shares,
     problem = adjode.InitialValueProblem(clocked, [[100.0, 1e-10, 0.0]], 0.0, 2.0, 1.5)
     trajectory = adjode.solve(problem, rtol=1e-4, atol=1e-15, method="dop853")
     _, sweep = fast.swept(problem, SIZE, trajectory)
-    better = in_halves(trajectory, sweep.batch, lambda errors: sweep.ahead(errors) * shares)
+    better = better_than(trajectory, sweep, lambda errors: sweep.ahead(errors) * shares)
     assert (better is not None) == enough
 
 
@@ -143,7 +148,7 @@ def test_where_the_first_order_is_not_enough_there_are_no_halves():
         trajectory = adjode.solve(long, rtol=rtol, atol=rtol / 100, method="dop853")
         _, sweep = fast.swept(long, SIZE, trajectory)
         with np.errstate(all="ignore"):
-            better = in_halves(trajectory, sweep.batch, sweep.ahead)
+            better = better_than(trajectory, sweep)
         assert (better is not None) == enough
 
 
@@ -164,4 +169,4 @@ def test_the_front_door_knows_the_error_where_it_was_in_doubt():
     found = adjode.gradient(problem, SIZE, rtol=1e-4, atol=1e-6, method="dop853")
     wanted = adjode.gradient(problem, SIZE, rtol=1e-12, atol=1e-13, method="dop853")
     error = Guard(problem, SIZE, 1e-4, 1e-6).distance(found, wanted)
-    assert found.error == pytest.approx(error, rel=0.1)
+    assert 2 * error < found.error < 20 * error

@@ -12,7 +12,7 @@ from adjode import curvature
 ORDER = [
     *("structure", "problem", "tableau", "steps", "trajectory", "vjp", "stiff", "solve"),
     *("loss", "discrete", "batched", "fast", "continuous", "checkpoint", "partner", "estimate", "halves"),
-    *("guards", "gradient", "retrace", "primitive", "fields", "verify", "duality", "invariant"),
+    *("moves", "guards", "gradient", "retrace", "primitive", "fields", "verify", "duality", "invariant"),
     *("linear", "newton", "algebraic"),
     *("curvature.tangent", "curvature.follow", "curvature.products", "curvature.low_rank"),
     *("curvature.kronecker", "curvature.optimizer", "curvature.horizon"),

@@ -1,0 +1,80 @@
+"""What moved states do to a gradient, to first order: the adjoint of the adjoint, over whole steps.
+
+A state elsewhere has another f_z and f_theta there, and the loss hands over other rows; lambda carries
+what comes of it back to t0. That needs no step anew: the propagators of the sweep are known, and what
+comes in over a step is taken at its two ends, by the trapezoidal rule, which is good to a third or so.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from adjode.batched import in_pieces
+from adjode.loss import Gradient, loss_rows
+from adjode.problem import InitialValueProblem, Loss
+from adjode.structure import flatten
+from adjode.trajectory import Trajectory
+
+
+def changed(
+    problem: InitialValueProblem, losses: list[Loss], trajectory: Trajectory, found: Gradient, sweep,
+    moves: np.ndarray,
+) -> tuple[list[Gradient], float]:  # fmt: skip
+    """What moves of the nodes, (N + 1, D), do to the gradient `found` of the first loss; and what the
+    rows that another one hands over where z is then would add, each. And the largest change of lambda
+    beside lambda: what the first order leaves is about its square.
+
+    `sweep` is the one that found the gradient. Raises what f does when it does not take these nodes.
+    """
+    (end, _, jumps), *rows = all_rows(problem, losses, trajectory, moves)
+    n, ts, zs = len(moves) - 1, trajectory.ts, trajectory.zs.reshape(moves.shape)
+    h = np.tile(np.diff(ts) / 2, 2)[:, None]
+    lams = np.concatenate([sweep.lams[:-1], [sweep.after(i) for i in range(1, n + 1)]])
+    nodes = np.tile(ends(ts), 2), np.concatenate([ends(zs), ends(zs + moves)])
+    values, back = in_pieces(sweep.batch, *nodes, sweep.at_once)
+    come = sum(np.split(back(np.concatenate([-h * lams, h * lams]), theta=False)[0], 2))
+    f = trajectory.fs.reshape(moves.shape)
+    turn = np.concatenate([values[2 * n : 3 * n], values[-1:]]) - f
+    parts, largest = [], 0.0
+    for own, (end_more, theta_bar, jumps_more) in zip([1.0] + [0.0] * len(losses), rows, strict=False):
+        more, start = carried(sweep, own * come, end_more, jumps_more)
+        largest = max(largest, beside(more, lams))
+        theta_bar = theta_bar + back(np.concatenate([h * (more - own * lams), own * h * lams]))[1]
+        ts_bar = np.array([jumps_more[i] @ f[i] + own * jumps[i] @ turn[i] for i in jumps])
+        t1_bar = end_more @ f[-1] + own * end @ turn[-1]
+        theta = flatten(problem.theta)[1](theta_bar)
+        parts.append(replace(found, z0=start, theta=theta, t0=-start @ f[0], t1=t1_bar, ts=ts_bar))
+    return parts, largest
+
+
+def all_rows(problem, losses, trajectory, moves) -> list:
+    """As `loss_rows`: of the first loss; by how much they change when the states move; and by how much
+    those of each other loss then differ from them."""
+    moved = replace(trajectory, zs=trajectory.zs + moves.reshape(trajectory.zs.shape))
+    first, *rows = [loss_rows(problem, loss, z) for loss, z in
+                    [(losses[0], trajectory), *((loss, moved) for loss in losses)]]  # fmt: skip
+    minus = lambda x, y: (x[0] - y[0], x[1] - y[1], {i: x[2][i] - y[2][i] for i in y[2]})
+    return [first, minus(rows[0], first), *(minus(row, rows[0]) for row in rows[1:])]
+
+
+def ends(x: np.ndarray) -> np.ndarray:
+    """What belongs to the nodes, at the beginnings of all steps, and then at their ends."""
+    return np.concatenate([x[:-1], x[1:]])
+
+
+def carried(sweep, come, end, jumps) -> tuple[np.ndarray, np.ndarray]:
+    """The change of lambda at the beginnings and at the ends of the steps, (2 N, D), and at t0, (D,). The
+    steps add half of what they do, `come`, at each end; the loss adds `end` at t1, and `jumps`."""
+    n, lam, found = len(come) // 2, end, np.empty_like(come)
+    for i, (blocks, step) in zip(reversed(range(n)), sweep.propagators, strict=True):
+        found[n + i] = lam = lam + jumps[i + 1] if i + 1 in jumps else lam
+        inside, lam = (lam + come[n + i])[blocks], come[i].copy()
+        lam[blocks] += (inside[:, None] @ step)[:, 0]
+        found[i] = lam
+    return found, lam + jumps[0] if 0 in jumps else lam
+
+
+def beside(more: np.ndarray, lams: np.ndarray) -> float:
+    """The largest change of lambda, beside lambda there."""
+    changes, sizes = (np.max(np.abs(x), axis=1) for x in (more, lams))
+    return float(np.max(changes / np.where(sizes > 0, sizes, 1.0)))
