@@ -398,7 +398,7 @@ def kind(claim):
 def other_sheet(who):
     return Verdict(
         "other",
-        "This is the right answer to another sheet than yours. Each sheet has data of its own: the way is"
-        " the same, so take yours and go through it again; the points are still there for the next time.",
+        "Right for another sheet than yours. Each sheet has data of its own. The way is the same: go"
+        " through it once more with your data.",
         who,
     )
