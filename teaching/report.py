@@ -58,8 +58,9 @@ def write(result):
     open_ones = [m for m in marks if m["state"] != "right"]
     if open_ones and not blank:
         told = {}
-        for m in open_ones:
-            told.setdefault(message(m, open_ones[0], failed), []).append(f"`{m['name']}`")
+        for place, m in enumerate(open_ones):
+            uses = used(result["submission"], m["name"], [b["name"] for b in open_ones[:place]])
+            told.setdefault(message(m, uses, failed), []).append(f"`{m['name']}`")
         lines += ["", "## What to look at", ""]
         lines += [f"* **{', '.join(names)}.** {words}" for words, names in told.items()]
         if any(m["state"] in {"mistake", "wrong"} for m in marks):
@@ -96,6 +97,9 @@ def summary(marks):
         return "None of the answers arrived."
     right, named = states.count("right"), states.count("mistake")
     answers = f"{right} of {len(states)} answers {'is' if right == 1 else 'are'} right."
+    if not right:
+        answers = "The answer is not" if len(states) == 1 else "None of the answers is"
+        answers += " right yet."
     if named:
         known = "One mistake is known, and is" if named == 1 else f"{named} mistakes are known, and are"
         return f"{answers} {known} named below."
@@ -115,12 +119,20 @@ def failures(outcome, places):
     return found
 
 
-def message(mark, first, failed):
-    """What is said of an answer that is not right; ``first``: the first such answer."""
+def used(submission, name, before):
+    """Those of the answers ``before`` that stand in the cell of an answer."""
+    source = submission.ids.get(f"answer-{name}", "")
+    return [b for b in before if re.search(rf"\b{re.escape(b)}\b", source)]
+
+
+def message(mark, uses, failed):
+    """What is said of an answer that is not right; ``uses``: earlier ones that are not right, either."""
     if mark["state"] == "missing" and mark["name"] in failed:
         return f"There is no `{mark['name']}`, since its cell failed: see below."
-    if "not one of the mistakes" in mark["message"] and mark is not first:
-        return f"{mark['message']} It may follow from `{first['name']}`: mend that first."
+    uses = [f"`{u}`" for u in uses if not re.search(rf"\b{re.escape(u)}\b", mark["message"])]
+    if uses and mark["state"] in {"mistake", "wrong", "error"}:
+        that = "that" if len(uses) == 1 else "these"
+        return f"{mark['message']} It uses {' and '.join(uses)}: mend {that} first."
     return mark["message"]
 
 

@@ -518,11 +518,34 @@ def test_what_may_follow_from_an_earlier_answer_says_so():
     first = {"name": "z", "state": "mistake", "message": "Not yet: the force."}
     later = {"name": "lam", "state": "wrong", "message": "Not right, and not one of the mistakes."}
     gone = {"name": "both", "state": "missing", "message": "There is no `both`."}
-    assert report.message(first, first, {}) == first["message"]
-    assert report.message(later, later, {}) == later["message"]
-    assert report.message(later, first, {}).endswith("It may follow from `z`: mend that first.")
-    assert report.message(gone, first, {}) == gone["message"]
-    assert "its cell failed" in report.message(gone, first, {"both": {}})
+    assert report.message(first, [], {}) == first["message"]
+    assert report.message(later, [], {}) == later["message"]
+    assert report.message(later, ["z"], {}).endswith("It uses `z`: mend that first.")
+    assert report.message(later, ["z", "u"], {}).endswith("It uses `z` and `u`: mend these first.")
+    told = {"name": "lam", "state": "mistake", "message": "Not yet: right for this z."}
+    assert report.message(told, ["z"], {}) == told["message"]
+    assert report.message(gone, ["z"], {}) == gone["message"]
+    assert "its cell failed" in report.message(gone, ["z"], {"both": {}})
+
+
+def test_an_answer_uses_what_stands_in_its_cell():
+    work = submissions.Submission("ada", "start_time", None, ids={"answer-both": "both = dL_dt0 + lamb"})
+    assert report.used(work, "both", ["lam", "dL_dt1", "dL_dt0"]) == ["dL_dt0"]
+    assert report.used(work, "lam", ["dL_dt0"]) == []
+
+
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [
+        (["wrong"], "The answer is not right yet."),
+        (["wrong", "form"], "None of the answers is right yet."),
+        (["wrong", "mistake"], "None of the answers is right yet. One mistake is known, and is named below."),
+        (["right", "blank"], "1 of 2 answers is right."),
+        (["right", "right", "mistake", "mistake"], "2 of 4 answers are right. 2 mistakes are known"),
+    ],
+)
+def test_the_summary_is_a_sentence(states, words):
+    assert report.summary([{"state": s} for s in states]).startswith(words)
 
 
 @pytest.mark.parametrize("site", ["", "https://example.org/book/"])
