@@ -190,7 +190,7 @@ def test_the_console_names_who_was_not_marked_and_who_is_missing(graded):
 def test_a_name_written_otherwise_is_guessed_for_the_teacher_alone(tmp_path):
     (tmp_path / "names.txt").write_text("al15\tAda Lovelace\nBob_Ross\n")
     editions.class_of(tmp_path, tmp_path / "names.txt")
-    for student in ("bob_ross", "Eve"):
+    for student in ("BOB_ROSS", "Eve"):
         (tmp_path / "in" / student).mkdir(parents=True)
         (tmp_path / "in" / student / f"{NAME}.ipynb").write_text('{"cells": [], "metadata": {}}')
     said = []
@@ -198,12 +198,12 @@ def test_a_name_written_otherwise_is_guessed_for_the_teacher_alone(tmp_path):
     stranger = f"{NAME}: The name of the file or folder is not on the list of the class"
     assert said[1:] == [
         "Not marked, 2 of 2 notebooks:",
-        f"  bob_ross, {stranger}; is it Bob_Ross?",
+        f"  BOB_ROSS, {stranger}; is it Bob_Ross?",
         f"  Eve, {stranger}",
         "On the list, and nothing handed in:",
         f"  {NAME}: al15 (Ada Lovelace), Bob_Ross",
     ]
-    text = (tmp_path / "out" / "reports" / f"bob_ross-{NAME}.md").read_text()
+    text = (tmp_path / "out" / "reports" / f"BOB_ROSS-{NAME}.md").read_text()
     assert "ask which name you have there" in text.lower() and "Bob_Ross" not in text
 
 
@@ -532,6 +532,14 @@ def test_an_answer_uses_what_stands_in_its_cell():
     work = submissions.Submission("ada", "start_time", None, ids={"answer-both": "both = dL_dt0 + lamb"})
     assert report.used(work, "both", ["lam", "dL_dt1", "dL_dt0"]) == ["dL_dt0"]
     assert report.used(work, "lam", ["dL_dt0"]) == []
+
+
+def test_what_follows_from_a_wrong_answer_is_told_with_it(graded):
+    _, _, out = graded
+    told = (out / "reports" / f"bob-{NAME}.md").read_text().split("## What to look at")[1]
+    first, second = [line for line in told.splitlines() if line.startswith("* ")]
+    assert first.startswith("* **`lam`.**") and "It uses" not in first
+    assert second.startswith("* **`dL_dtheta`.**") and second.endswith("It uses `lam`: mend that first.")
 
 
 @pytest.mark.parametrize(
