@@ -22,15 +22,14 @@ EDITIONS = ["student", "solution", "instructor"]
 LOOK = """\
 # It says whether an answer has the form that is asked for. Whether it is right, the report says.
 import numpy as np
-import re
 
 def formula_at(formula, t, data):
     if not (isinstance(formula, (str, int, float)) or hasattr(formula, "free_symbols")):
         raise ValueError(f"a text in quotes or a SymPy expression is needed, not a {type(formula).__name__}")
-    text = re.sub(r"\\b(np|numpy|sympy|math)\\.", "", str(formula)).replace("^", "**").strip()
-    known = {n: getattr(np, n) for n in "exp log sqrt sin cos tan sinh cosh tanh pi".split()}
-    known |= {"E": np.e, "t": t} | data
-    code = compile(text, "formula", "eval")
+    functions = {n: getattr(np, n) for n in "exp log sqrt sin cos tan sinh cosh tanh".split()}
+    modules = dict.fromkeys(("np", "numpy", "sympy", "math"), type("functions", (), functions))
+    known = functions | modules | {"pi": np.pi, "E": np.e, "t": t} | data
+    code = compile(str(formula).replace("^", "**").strip(), "formula", "eval")
     for unknown in set(code.co_names) - set(known):
         raise ValueError(f"it holds the name {unknown}; it may hold t, {', '.join(data)} and numbers")
     return float(eval(code, {"__builtins__": {}}, known))

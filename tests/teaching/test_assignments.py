@@ -202,7 +202,9 @@ def test_the_look_at_a_formula_says_what_it_gives_at_both_ends(capsys, formula):
     assert told == f"lam: a formula; it gives 0.5 at t_0 and {0.5 * np.exp(4):.6g} at t_1"
 
 
-@pytest.mark.parametrize("formula", ["t", "exp(", "k*t", "", "t.real", "a*x", "log(t, 2)", 2.5])
+@pytest.mark.parametrize(
+    "formula", ["t", "exp(", "k*t", "", "t.real", "a*x", "log(t, 2)", "np.pi*t", "sympy.exp(t)", 2.5]
+)
 def test_the_look_at_a_formula_and_the_grader_refuse_the_same(capsys, formula):
     key = Formula(lambda t: 1.0, {"t": (1.0, 2.0)}, given={n: v for n, v in DATA.items()})
     claim = {"kind": "text", "text": str(formula)}
