@@ -86,17 +86,21 @@ def remarks_on(submission, seed, known):
                 found.append(
                     "A cell with given data or code was changed. Answers are judged on what was given."
                 )
-    names = set(
-        re.findall(r"(?m)^(\w{1,60})\s*=(?!=)|^def (\w{1,60})", "\n".join(submission.cells)[:200_000])
-    )
-    written = {a or b for a, b in names}
+    written = defined("\n".join(submission.cells))
+    given = defined("\n".join(part.source for part in sheet.parts if isinstance(part, Given)))
     for question in sheet.questions:
         if question.name not in written:
-            others = sorted(written - {q.name for q in sheet.questions})[:500]
+            others = sorted(written - given - {q.name for q in sheet.questions})[:500]
             near = difflib.get_close_matches(question.name, others, 1, 0.7)
             hint = f" There is a {report.shown(near[0])}: was that meant?" if near else ""
             found.append(f"No cell defines `{question.name}`.{hint}")
     return list(dict.fromkeys(found))
+
+
+def defined(source):
+    """The names that the lines of a source give to something, as far as one sees without running it."""
+    found = re.findall(r"(?m)^(\w{1,60}(?:, ?\w{1,60}){0,20})\s*=(?!=)|^def (\w{1,60})", source[:200_000])
+    return {name.strip() for some in found for part in some if part for name in part.split(",")}
 
 
 def marker(what, works):
@@ -141,7 +145,7 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
         raise ValueError(f"there is no notebook (.ipynb) below {folder}")
     course = load_class(course)
     reports = make_place(Path(out) / "reports", "the reports", "OUT=graded")
-    say(f"{len(found)} notebooks. " + how.words.replace("It ran", "Each runs", 1))
+    say(f"{counted(len(found), 'notebook')}. " + how.words.replace("It ran", "Each runs"))
     if not how.strong:
         say(ALONE)
     first = {}
@@ -182,10 +186,13 @@ def grade(folder, out, course=None, only=None, limits=None, how=None, say=print,
         result["marks"] = marks
         known = {notebooks.label_of(s): who for who, s in seeds(course, result["assignment"]).items()}
         result["remarks"] = remarks_on(result["submission"], result["seed"], known)
-    results += absent(results, course, only)
+    results += absent(results, course)
+    results.sort(key=lambda r: (r["student"].casefold(), r["assignment"]))
     for result in results:
         result["words"] = how.words
     write(Path(out), reports, results)
+    for line in unmarked(results, course):
+        say(line)
     return results
 
 
@@ -204,7 +211,7 @@ def prepare(submission, course, first):
             try:
                 seed = seed_for(course, submission.assignment, student)
             except KeyError:
-                problem = "The name of the file or folder is not on the list of the class."
+                problem = report.STRANGER
     return {
         "student": student,
         "name": named(course, student),
@@ -218,7 +225,33 @@ def prepare(submission, course, first):
     }
 
 
-def absent(results, course, only):
+def unmarked(results, course):
+    """For the teacher: who handed in what could not be marked, and who handed in nothing."""
+    handed_in = [r for r in results if r["submission"]]
+    lines = []
+    if left := [r for r in handed_in if r["problem"]]:
+        lines.append(f"Not marked, {len(left)} of {counted(len(handed_in), 'notebook')}:")
+    listed = {s.casefold(): s for s in course["students"] or []}
+    for r in left:
+        what = r["problem"].rstrip(".")
+        if r["problem"] == report.STRANGER:
+            meant = difflib.get_close_matches(r["student"].casefold(), listed, 1, 0.7)
+            what += f"; is it {listed[meant[0]]}?" if meant else ""
+        lines.append(f"  {r['student']}, {r['assignment'] or 'unknown sheet'}: {what}")
+    missing = {}
+    for r in results:
+        if not r["submission"]:
+            told = f" ({r['name']})" if submissions.clean(r["name"]) != r["student"] else ""
+            missing.setdefault(r["assignment"], []).append(r["student"] + told)
+    lines += ["On the list, and nothing handed in:"] if missing else []
+    return lines + [f"  {sheet}: {', '.join(who)}" for sheet, who in missing.items()]
+
+
+def counted(number, what):
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def absent(results, course):
     """A line for each student of the class who handed in nothing."""
     graded = {r["assignment"] for r in results if r["assignment"]}
     there = {(r["student"], r["assignment"]) for r in results}

@@ -218,7 +218,7 @@ class Choice:
         answer = answer.strip().lower()
         if answer == self.right:
             return Verdict("right", "Right.")
-        return Verdict("wrong", f"Not yet: {self.mistakes.get(answer, 'not this one')}.")
+        return Verdict("wrong", f"Not yet: {self.mistakes.get(answer, 'there is no such letter')}.")
 
     def wrong_versions(self):
         return []
@@ -258,7 +258,7 @@ class Formula:
         try:
             answer = [evaluate(text, self.given | point) for point in self.points()]
         except ValueError as error:
-            return Verdict("form", f"`{name}`: {error}.")
+            return Verdict("form", f"This is no formula that can be marked: {error}.")
         if close(answer, self.table(self.right), self.rtol):
             return Verdict("right", "Right.")
         for slip, wrong in self.mistakes.items():
@@ -325,9 +325,12 @@ class Function:
         good = sum(close(a, r, self.rtol) for a, r in zip(answers, right, strict=True))
         if good == 0 and len(answers) > 1 and all(np.array_equal(a, answers[0]) for a in answers):
             return Verdict("wrong", "Not right: it returns the same numbers whatever it is given.")
-        return Verdict(
-            "wrong", f"Not right: {good} of {len(right)} inputs; not a mistake that this exercise knows."
-        )
+        if all(close(a, r, min(30 * self.rtol, NEAR)) for a, r in zip(answers, right, strict=True)):
+            return Verdict(
+                "wrong", f"Very near, but not within {100 * self.rtol:g} %: are there differences in it?"
+            )
+        where = f"Right for {good} of the {len(right)} inputs" if good else "Not right"
+        return Verdict("wrong", f"{where}, and not one of the mistakes that this exercise knows.")
 
     def agree(self, answers, table):
         return all(close(a, b, self.rtol) for a, b in zip(answers, table, strict=True))
@@ -398,7 +401,7 @@ def kind(claim):
 def other_sheet(who):
     return Verdict(
         "other",
-        "This is the right answer to another sheet than yours. Each sheet has data of its own: the way is"
-        " the same, so take yours and go through it again; the points are still there for the next time.",
+        "Right for another sheet than yours. Each sheet has data of its own. The way is the same: go"
+        " through it once more with your data.",
         who,
     )

@@ -23,13 +23,31 @@ LOOK = """\
 # It says whether an answer has the form that is asked for. Whether it is right, the report says.
 import numpy as np
 
-def look(name, answer, form):
-    if answer is ...:
+def formula_at(formula, t, data):
+    if not (isinstance(formula, (str, int, float)) or hasattr(formula, "free_symbols")):
+        raise ValueError(f"a text in quotes or a SymPy expression is needed, not a {type(formula).__name__}")
+    functions = {n: getattr(np, n) for n in "exp log sqrt sin cos tan sinh cosh tanh".split()}
+    modules = dict.fromkeys(("np", "numpy", "sympy", "math"), type("functions", (), functions))
+    known = functions | modules | {"pi": np.pi, "E": np.e, "t": t} | data
+    code = compile(str(formula).replace("^", "**").strip(), "formula", "eval")
+    for unknown in set(code.co_names) - set(known):
+        raise ValueError(f"it holds the name {unknown}; it may hold t, {', '.join(data)} and numbers")
+    return float(eval(code, {"__builtins__": {}}, known))
+
+def look(name, answer, form, **data):
+    if answer is ... or answer is None:
         print(f"{name}: not answered yet")
     elif form == "function":
         print(f"{name}: a function" if callable(answer) else f"{name}: a function is asked for")
-    elif form in ("formula", "letter"):
-        print(f"{name}: {str(answer)[:70]}")
+    elif form == "letter":
+        fits = isinstance(answer, str) and len(answer.strip()) == 1
+        print(f"{name}: {'a letter' if fits else 'one letter is asked for, in quotes'}")
+    elif form == "formula":
+        try:
+            ends = [f"{formula_at(answer, data[n], data):.6g} at {n}" for n in data if n.startswith("t_")]
+            print(f"{name}: a formula; it gives {' and '.join(ends)}")
+        except Exception as error:
+            print(f"{name}: this cannot be read as a formula: {error}")
     else:
         try:
             numbers = np.asarray(answer, dtype=float)

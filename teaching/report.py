@@ -23,6 +23,8 @@ WORDS = {
     "missing": "missing",
 }
 
+STRANGER = "The name of the file or folder is not on the list of the class."
+
 
 def block(text, lines=15, width=160):
     """A student's text in a fence that it cannot leave."""
@@ -46,23 +48,31 @@ def write(result):
     whose = f"report for {result['name']}" if result["name"] else f"the submission of {result['student']}"
     lines = [f"# {about.title if about else 'A submission'}: {whose}", ""]
     if result["problem"]:
-        return "\n".join([*lines, "**Not marked.** " + result["problem"], ""])
+        more = " Ask which name you have there: it can be marked under that one."
+        more = more if result["problem"] == STRANGER else ""
+        return "\n".join([*lines, "**Not marked.** " + result["problem"] + more, ""])
+    blank = all(m["state"] == "blank" for m in marks)
     lines += [f"**{got} of {points(of)}.** {summary(marks)}", ""]
     lines += ["| question | points | |", "|---|---|---|"]
     lines += [f"| `{m['name']}` | {m['points']} of {m['of']} | {WORDS[m['state']]} |" for m in marks]
     open_ones = [m for m in marks if m["state"] != "right"]
-    if open_ones and not all(m["state"] == "blank" for m in marks):
+    if open_ones and not blank:
+        told = {}
+        for place, m in enumerate(open_ones):
+            uses = used(result["submission"], m["name"], [b["name"] for b in open_ones[:place]])
+            told.setdefault(message(m, uses, failed), []).append(f"`{m['name']}`")
         lines += ["", "## What to look at", ""]
-        lines += [f"* **`{m['name']}`.** {message(m, open_ones[0], failed)}" for m in open_ones]
+        lines += [f"* **{', '.join(names)}.** {words}" for words, names in told.items()]
         if any(m["state"] in {"mistake", "wrong"} for m in marks):
             lines += [
                 "",
                 (
-                    f"A sentence to argue with, before you go back to it: *{about.misconception}* "
-                    "Where does it go wrong here?"
+                    "Before you go back to it, a sentence that sounds right and is wrong:"
+                    f" *{about.misconception}* What would you say against it?"
                 ),
             ]
-        lines += ["", f"To read again: the chapter {chapter(about.chapter)}."]
+    if open_ones:
+        lines += ["", f"To read{'' if blank else ' again'}: the chapter {chapter(about.chapter)}."]
     lines += happened(outcome, result["remarks"], failed)
     lines += ["", "## How it was run", "", result["words"] + f" It took {outcome.seconds:.1f} s.", ""]
     return "\n".join(lines)
@@ -79,11 +89,17 @@ def summary(marks):
     if all(s == "right" for s in states):
         return "Everything is right."
     if all(s == "blank" for s in states):
-        return "Nothing is answered yet: the notebook came back as it was handed out."
+        return (
+            "Nothing is answered yet. (If you did answer: the notebook was not saved before it was handed"
+            " in.)"
+        )
     if all(s == "missing" for s in states):
         return "None of the answers arrived."
     right, named = states.count("right"), states.count("mistake")
     answers = f"{right} of {len(states)} answers {'is' if right == 1 else 'are'} right."
+    if not right:
+        answers = "The answer is not" if len(states) == 1 else "None of the answers is"
+        answers += " right yet."
     if named:
         known = "One mistake is known, and is" if named == 1 else f"{named} mistakes are known, and are"
         return f"{answers} {known} named below."
@@ -103,12 +119,20 @@ def failures(outcome, places):
     return found
 
 
-def message(mark, first, failed):
-    """What is said of an answer that is not right; ``first``: the first such answer."""
+def used(submission, name, before):
+    """Those of the answers ``before`` that stand in the cell of an answer."""
+    source = submission.ids.get(f"answer-{name}", "")
+    return [b for b in before if re.search(rf"\b{re.escape(b)}\b", source)]
+
+
+def message(mark, uses, failed):
+    """What is said of an answer that is not right; ``uses``: earlier ones that are not right, either."""
     if mark["state"] == "missing" and mark["name"] in failed:
         return f"There is no `{mark['name']}`, since its cell failed: see below."
-    if "not one of the mistakes" in mark["message"] and mark is not first:
-        return f"{mark['message']} It may follow from `{first['name']}`: mend that first."
+    uses = [f"`{u}`" for u in uses if not re.search(rf"\b{re.escape(u)}\b", mark["message"])]
+    if uses and mark["state"] in {"mistake", "wrong", "error"}:
+        that = "that" if len(uses) == 1 else "these"
+        return f"{mark['message']} It uses {' and '.join(uses)}: mend {that} first."
     return mark["message"]
 
 
@@ -123,7 +147,7 @@ def happened(outcome, remarks, failed):
         line = number(error.get("line"))
         where = f"Code cell {cell}" if isinstance(cell, int) else f"The cell of {shown(cell)}"
         if error.get("type") == "TimeUp":
-            lines.append(f"* {where} was stopped: {shown(error.get('text', ''), 60)}. Does its loop end?")
+            lines.append(f"* {where} was stopped{stopped(error.get('text', ''))}. Does its loop end?")
             continue
         where += f", line {line}," if line else ""
         what = f"{error.get('type', '')}: {error.get('text', '')}"
@@ -142,6 +166,12 @@ def happened(outcome, remarks, failed):
     return lines
 
 
+def stopped(text):
+    """After how long, in plain words; whatever else a claim has there, as its text."""
+    after = re.fullmatch(r"stopped( after \d{1,6} seconds)", str(text))
+    return after[1] if after else f": {shown(text, 60)}"
+
+
 def number(value):
     """A number from a claim, as a number or nothing."""
     return int(value) if isinstance(value, (int, float)) and abs(value) < 1e6 else 0
@@ -154,8 +184,11 @@ def guarded(cell):
 
 
 def table(path, results):
-    """One line a submission: points, the state of each answer, and what the teacher should know."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    """One line a submission: points, the state of each answer, and what the teacher should know.
+
+    The mark at its beginning tells Excel that it is UTF-8: without it a Jürgen is misread there.
+    """
+    with open(path, "w", newline="", encoding="utf-8-sig") as file:
         writer = csv.writer(file)
         writer.writerow(["student", "name", "assignment", "points", "of", "answers", "remarks"])
         for r in results:

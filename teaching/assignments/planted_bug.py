@@ -18,7 +18,9 @@ ABOUT = dict(
         "Seven bugs are drawn from. Ask for the *blocks* first: whether the gradient in $z_0$, in $\\theta$"
         " or both are off already excludes most lines. Line i: $\\theta$ and $z_0$ are off, and both"
         " become right when the end is taken out of the loss and out of line a. The steps of the test are"
-        " small since the smallest of these errors is: with steps of 0.02 it passes."
+        " small since the smallest of these errors is: with steps of 0.02 it passes. Differences of the loss"
+        " in place of the adjoint earn the points of `gradient`, too: numbers do not tell how they were"
+        " found. That is half of the sheet; the line has the other half."
     ),
 )
 
@@ -172,7 +174,7 @@ print("theta", taylor("theta"))'''
         Given(before),
         Question(
             "gradient",
-            4,
+            3,
             "Mend the function where it stands.",
             key,
             CODE,
@@ -183,7 +185,7 @@ print("theta", taylor("theta"))'''
         Given(taylor),
         Question(
             "line",
-            2,
+            3,
             "Which line was wrong? Its letter, in quotes.",
             Choice(bug[0], elsewhere),
             f"line = {bug[0]!r}",

@@ -49,7 +49,9 @@ def draw(rng):
     return [
         Text(
             "The state moves by $\\dot z=(a+bt)\\,z$ from $z(t_0)=z_0$; the loss is"
-            " $L=\\tfrac12(z(t_1)-y)^2$. Both times may move, $z_0$ is given."
+            " $L=\\tfrac12(z(t_1)-y)^2$. Both times may move, $z_0$ is given. Signs as in the book:"
+            " $\\lambda$ is the row with $\\lambda(t_1)=L_z$, so that $\\lambda(t)=+\\mathrm dL/\\mathrm"
+            " dz(t)$."
         ),
         Given(
             f"import numpy as np\n\na, b, z_0 = {a}, {b}, {z0}\nt_0, t_1, y = {t0}, {t1}, {y}\n"
@@ -59,11 +61,12 @@ def draw(rng):
             "lam",
             2,
             "$\\lambda(t)$ as a formula of `t`, with numbers or the names of the data: a text such as "
-            '`"y*exp(0.3*t**2)"`, or a SymPy expression.',
+            '`"y*exp(0.3*t**2)"`, or a SymPy expression. The line below it says what your formula gives at'
+            " the two ends: hold that against what you know of $\\lambda$ there.",
             lam,
             "import sympy\nt = sympy.Symbol('t')\n"
             "lam = (z_1 - y)*sympy.exp(a*(t_1 - t) + b*(t_1**2 - t**2)/2)",
-            form="look('lam', lam, 'formula')",
+            form="look('lam', lam, 'formula', a=a, b=b, z_0=z_0, t_0=t_0, t_1=t_1, y=y, z_1=z_1)",
         ),
         Question(
             "dL_dt1",
@@ -106,7 +109,7 @@ def draw(rng):
                 clock,
                 {
                     "zero would be right for a field without explicit time": 0.0,
-                    "this is dL/dt1 - dL/dt0: the two add, and dL/dt0 has its own sign": (dt1 - dt0),
+                    "this is dL/dt1 - dL/dt0: a difference, or a sum with a wrong sign": dt1 - dt0,
                 },
             ),
             "both = dL_dt0 + dL_dt1",

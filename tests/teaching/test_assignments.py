@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from teaching import sandbox
+from teaching import notebooks, sandbox
 from teaching.keys import Choice, Formula, Function, Prediction, flat
 from teaching.sheets import NAMES, Given, Question, assignment, seed_of
 
@@ -177,3 +177,76 @@ def test_the_taylor_test_of_the_sheet_shows_each_planted_bug(number):
         rates[which] = np.array([space["taylor"](block) for block in ("z_0", "theta")])
     assert np.allclose(rates["right"], 2, atol=0.02)
     assert (rates["planted"] < 1.6).all(axis=1).any()
+
+
+def looked_at(capsys, *given, **data):
+    """What the cell `look` of every sheet says of an answer."""
+    space = {}
+    exec(notebooks.LOOK, space)
+    space["look"](*given, **data)
+    return capsys.readouterr().out.strip()
+
+
+DATA = dict(a=0.5, t_0=0.0, t_1=2.0)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["a*exp(2*t)", "a*np.exp(t)**2", "a*E^(2*t)", "sympy"],
+)
+def test_the_look_at_a_formula_says_what_it_gives_at_both_ends(capsys, formula):
+    import sympy
+
+    formula = sympy.Float(0.5) * sympy.exp(2 * sympy.Symbol("t")) if formula == "sympy" else formula
+    told = looked_at(capsys, "lam", formula, "formula", **DATA)
+    assert told == f"lam: a formula; it gives 0.5 at t_0 and {0.5 * np.exp(4):.6g} at t_1"
+
+
+@pytest.mark.parametrize(
+    "formula", ["t", "exp(", "k*t", "", "t.real", "a*x", "log(t, 2)", "np.pi*t", "sympy.exp(t)", 2.5]
+)
+def test_the_look_at_a_formula_and_the_grader_refuse_the_same(capsys, formula):
+    key = Formula(lambda t: 1.0, {"t": (1.0, 2.0)}, given={n: v for n, v in DATA.items()})
+    claim = {"kind": "text", "text": str(formula)}
+    refused = key.judge(claim, "lam").state == "form"
+    told = looked_at(capsys, "lam", formula, "formula", **DATA)
+    assert ("cannot be read" in told) == refused, told
+
+
+@pytest.mark.parametrize(
+    ("answer", "form", "words"),
+    [
+        (..., "formula", "not answered yet"),
+        (None, "formula", "not answered yet"),
+        (len, "formula", "a text in quotes or a SymPy expression is needed"),
+        ("k*t", "formula", "it holds the name k; it may hold t, a, t_0, t_1 and numbers"),
+        ("b", "letter", "a letter"),
+        ("line b", "letter", "one letter is asked for, in quotes"),
+        (2, "letter", "one letter is asked for, in quotes"),
+    ],
+)
+def test_the_look_says_which_form_is_asked_for(capsys, answer, form, words):
+    assert words in looked_at(capsys, "x", answer, form, **DATA if form == "formula" else {})
+
+
+def test_the_sheet_in_two_times_says_what_its_letter_means_and_a_look_does_not_answer(capsys):
+    for seed in SEEDS:
+        sheet = assignment("start_time").sheet(seed)
+        text = next(p.text for p in sheet.parts if hasattr(p, "text"))
+        assert r"\lambda(t_1)=L_z" in text
+        question = sheet.questions[0]
+        assert question.name == "lam"
+        space = {}
+        exec(notebooks.LOOK, space)
+        exec(next(p.source for p in sheet.parts if isinstance(p, Given)), space)
+        for lam in (..., "1"):
+            exec(question.form, space | {"lam": lam})
+        assert f"{question.key.right(space['t_1']):.3g}" not in capsys.readouterr().out
+        exec(question.form, space | {"lam": "z_1 - y"})
+        assert f"{space['z_1'] - space['y']:.6g} at t_1" in capsys.readouterr().out
+
+
+def test_differences_alone_earn_no_more_than_half_of_the_planted_bug():
+    points = {q.name: q.points for q in assignment("planted_bug").sheet(SEEDS[0]).questions}
+    assert points == {"gradient": 3, "line": 3}
+    assert "half of the sheet" in assignment("planted_bug").notes

@@ -125,8 +125,10 @@ def graded(course):
     nbformat.write(handed_in("tia"), place / "tia" / f"{NAME}.ipynb")
     nbformat.write(blank("tia"), place / "tia" / "late" / f"{NAME}.ipynb")
     out = folder / "graded"
-    results = grade(place, out, folder / "class.json", limits=LIMITS, say=lambda *_: None)
-    with open(out / "points.csv", newline="", encoding="utf-8") as file:
+    said = []
+    results = grade(place, out, folder / "class.json", limits=LIMITS, say=said.append)
+    (out / "said").write_text("\n".join(said))
+    with open(out / "points.csv", newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     return {r["student"]: r for r in reversed(results)}, rows, out
 
@@ -173,6 +175,36 @@ def test_the_table_has_a_line_for_everyone(graded):
     assert "answers of the sheet of bob" in remarks["max"]
     assert sum(r["student"] == "tia" for r in rows) == 2
     assert any("another file of the same student" in r["remarks"] for r in rows)
+
+
+def test_the_console_names_who_was_not_marked_and_who_is_missing(graded):
+    _, _, out = graded
+    told = (out / "said").read_text().partition("Not marked")[2].splitlines()
+    assert told[0] == ", 5 of 22 notebooks:"
+    names = [line.strip().partition(",")[0] for line in told[1:6]]
+    assert names == ["quin", "rosa", "sven", "tia", "zoe"]
+    assert told[5].endswith("not on the list of the class")
+    assert told[6:] == ["On the list, and nothing handed in:", f"  {NAME}: uma"]
+
+
+def test_a_name_written_otherwise_is_guessed_for_the_teacher_alone(tmp_path):
+    (tmp_path / "names.txt").write_text("al15\tAda Lovelace\nBob_Ross\n")
+    editions.class_of(tmp_path, tmp_path / "names.txt")
+    for student in ("BOB_ROSS", "Eve"):
+        (tmp_path / "in" / student).mkdir(parents=True)
+        (tmp_path / "in" / student / f"{NAME}.ipynb").write_text('{"cells": [], "metadata": {}}')
+    said = []
+    grade(tmp_path / "in", tmp_path / "out", tmp_path / "class.json", say=said.append)
+    stranger = f"{NAME}: The name of the file or folder is not on the list of the class"
+    assert said[1:] == [
+        "Not marked, 2 of 2 notebooks:",
+        f"  BOB_ROSS, {stranger}; is it Bob_Ross?",
+        f"  Eve, {stranger}",
+        "On the list, and nothing handed in:",
+        f"  {NAME}: al15 (Ada Lovelace), Bob_Ross",
+    ]
+    text = (tmp_path / "out" / "reports" / f"BOB_ROSS-{NAME}.md").read_text()
+    assert "ask which name you have there" in text.lower() and "Bob_Ross" not in text
 
 
 def test_a_report_names_nobody_else(graded):
@@ -378,7 +410,8 @@ def test_cells_that_are_not_run_are_told_of(tmp_path):
     grade(tmp_path / "in", tmp_path / "out", say=lambda *_: None)
     words = "It has 501 cells. The first 500 were run and marked"
     assert words in (tmp_path / "out" / "reports" / f"many-{NAME}.md").read_text()
-    lines = (tmp_path / "out" / "points.csv").read_text().splitlines()
+    lines = (tmp_path / "out" / "points.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("\ufeffstudent,")  # by which Excel knows what it reads
     assert [words in line for line in lines] == [False, False, True]
 
 
@@ -400,7 +433,7 @@ def test_a_student_is_called_by_the_name_on_the_list(tmp_path):
         "report for Ada Lovelace",
         "the submission of eve",
     ]
-    with open(tmp_path / "out" / "points.csv", newline="") as file:
+    with open(tmp_path / "out" / "points.csv", newline="", encoding="utf-8-sig") as file:
         rows = {r["student"]: r["name"] for r in csv.DictReader(file)}
     assert rows == {"al15": "Ada Lovelace", "Bob_Ross": "Bob Ross", "eve": ""}
 
@@ -485,11 +518,42 @@ def test_what_may_follow_from_an_earlier_answer_says_so():
     first = {"name": "z", "state": "mistake", "message": "Not yet: the force."}
     later = {"name": "lam", "state": "wrong", "message": "Not right, and not one of the mistakes."}
     gone = {"name": "both", "state": "missing", "message": "There is no `both`."}
-    assert report.message(first, first, {}) == first["message"]
-    assert report.message(later, later, {}) == later["message"]
-    assert report.message(later, first, {}).endswith("It may follow from `z`: mend that first.")
-    assert report.message(gone, first, {}) == gone["message"]
-    assert "its cell failed" in report.message(gone, first, {"both": {}})
+    assert report.message(first, [], {}) == first["message"]
+    assert report.message(later, [], {}) == later["message"]
+    assert report.message(later, ["z"], {}).endswith("It uses `z`: mend that first.")
+    assert report.message(later, ["z", "u"], {}).endswith("It uses `z` and `u`: mend these first.")
+    told = {"name": "lam", "state": "mistake", "message": "Not yet: right for this z."}
+    assert report.message(told, ["z"], {}) == told["message"]
+    assert report.message(gone, ["z"], {}) == gone["message"]
+    assert "its cell failed" in report.message(gone, ["z"], {"both": {}})
+
+
+def test_an_answer_uses_what_stands_in_its_cell():
+    work = submissions.Submission("ada", "start_time", None, ids={"answer-both": "both = dL_dt0 + lamb"})
+    assert report.used(work, "both", ["lam", "dL_dt1", "dL_dt0"]) == ["dL_dt0"]
+    assert report.used(work, "lam", ["dL_dt0"]) == []
+
+
+def test_what_follows_from_a_wrong_answer_is_told_with_it(graded):
+    _, _, out = graded
+    told = (out / "reports" / f"bob-{NAME}.md").read_text().split("## What to look at")[1]
+    first, second = [line for line in told.splitlines() if line.startswith("* ")]
+    assert first.startswith("* **`lam`.**") and "It uses" not in first
+    assert second.startswith("* **`dL_dtheta`.**") and second.endswith("It uses `lam`: mend that first.")
+
+
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [
+        (["wrong"], "The answer is not right yet."),
+        (["wrong", "form"], "None of the answers is right yet."),
+        (["wrong", "mistake"], "None of the answers is right yet. One mistake is known, and is named below."),
+        (["right", "blank"], "1 of 2 answers is right."),
+        (["right", "right", "mistake", "mistake"], "2 of 4 answers are right. 2 mistakes are known"),
+    ],
+)
+def test_the_summary_is_a_sentence(states, words):
+    assert report.summary([{"state": s} for s in states]).startswith(words)
 
 
 @pytest.mark.parametrize("site", ["", "https://example.org/book/"])
@@ -498,3 +562,43 @@ def test_the_chapter_to_read_again_is_a_link_where_there_is_a_site(monkeypatch, 
     told = report.chapter("book/rigour/discrete-adjoint")
     address = "https://example.org/book/book/rigour/discrete-adjoint.html"
     assert told == (f"[*Discrete adjoints*]({address})" if site else "*Discrete adjoints*")
+
+
+def test_the_same_words_for_several_answers_stand_once(graded):
+    _, _, out = graded
+    text = (out / "reports" / f"lea-{NAME}.md").read_text()
+    assert text.count("another sheet than yours. Each") == 1
+    assert "* **`u`, `lam`, `dL_dtheta`.** Right for another sheet than yours." in text
+
+
+def test_a_name_that_was_given_is_not_taken_for_a_misspelt_answer(tmp_path):
+    about = assignment(NAME)
+    for student, lines in {
+        "gone": "while False: pass",
+        "pair": "lam, dL_dtheta = 1, 2",
+        "other": "dL_dthet = 1",
+    }.items():
+        seed = seed_of("everyone", NAME, "everyone")
+        notebook = notebooks.build(about, about.sheet(seed), "student", seed)
+        for cell in notebook.cells:
+            if cell.metadata.nbgrader.grade_id == "answer-dL_dtheta":
+                cell.source = lines
+        nbformat.write(notebook, tmp_path / f"{student}-{NAME}.ipynb")
+    remarks = {r["student"]: r["remarks"] for r in grade(tmp_path, tmp_path / "out", say=lambda *_: None)}
+    words = "No cell defines `dL_dtheta`."
+    assert words in remarks["gone"]
+    assert f"{words} There is a `dL_dthet`: was that meant?" in remarks["other"]
+    assert not any(words in r for r in remarks["pair"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("stopped after 8 seconds", " was stopped after 8 seconds. Does"),
+        ("`x`\n# 6", " was stopped: `'x' # 6`. Does"),
+    ],
+)
+def test_a_loop_that_was_stopped_is_told_of_in_plain_words(text, words):
+    errors = [{"cell": 1, "type": "TimeUp", "text": text, "line": 0}]
+    lines = report.happened(sandbox.Outcome(errors=errors), [], {1: errors[0]})
+    assert any(words in line for line in lines)

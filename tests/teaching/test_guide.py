@@ -61,6 +61,17 @@ def test_the_lectures_minutes_follow_each_other():
     assert text.count("(In 50 minutes") == 2
 
 
+def test_the_lectures_figures_stand_where_their_links_lead():
+    """The label is that of the figure of this number on the page of this name."""
+    text = guide.GUIDE.read_text(encoding="utf-8").split("## A lecture of 75 minutes")[1].split("\n## ")[0]
+    shown = re.findall(r"\[`([\w/-]+)-(\d+)`\]\(#([\w-]+)\)", text)
+    assert len(shown) == 3
+    for page, number, label in shown:
+        source = (guide.ROOT / "book" / f"{page}.md").read_text(encoding="utf-8")
+        before = source.split("\n    alt: ")[int(number) - 1]
+        assert before.rpartition("```{code-cell}")[0].endswith(f"\n({label})=\n"), (page, label)
+
+
 def test_a_mark_that_is_gone_is_reported(tmp_path, monkeypatch):
     page = tmp_path / "exercises.md"
     page.write_text("nothing")

@@ -160,3 +160,21 @@ def test_letters():
     assert key.judge({"kind": "text", "text": " D "}, "x").right
     assert "that line is right" in key.judge({"kind": "text", "text": "a"}, "x").message
     assert key.judge(numbers(1.0), "x").state == "form"
+
+
+@pytest.mark.parametrize(
+    ("off", "words"),
+    [
+        (2e-3, "Very near, but not within 0.01 %: are there differences in it?"),
+        (1.0, "Not right, and not one of the mistakes"),
+    ],
+)
+def test_a_function_that_is_nearly_right_is_called_near(off, words):
+    key = Function(lambda x: x, [[[1.0, 2.0]], [[3.0, 4.0]]])
+    results = [{"kind": "numbers", "values": [v * (1 + off) for v in row[0]]} for row in key.inputs]
+    verdict = key.judge({"kind": "function"}, "f", results=results)
+    assert verdict.state == "wrong" and words in verdict.message
+    results[0]["values"] = key.inputs[0][0]
+    if off == 1.0:
+        told = key.judge({"kind": "function"}, "f", results=results).message
+        assert told.startswith("Right for 1 of the 2 inputs, and not one")
