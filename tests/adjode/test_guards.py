@@ -697,15 +697,15 @@ def test_a_flow_that_pulls_neighbours_apart_where_no_row_looks_is_seen(draw, t1,
 @pytest.mark.parametrize("span", [(0.0, 2.0), (2.0, 0.0)])
 def test_reach_is_what_the_errors_of_the_steps_come_to(span):
     f = lambda t, z, theta: theta * anp.sin(z)
-    problem = adjode.InitialValueProblem(f, [1.0, -2.0], *span, 1.5)
+    problem = adjode.InitialValueProblem(f, [[1.0, -2.0], [0.5, 3.0]], *span, 1.5)
     trajectory = adjode.solve(problem, rtol=1e-4, atol=1e-6)
     _, sweep = fast.swept(problem, adjode.Loss(terminal=lambda z, theta: anp.sum(z)), trajectory)
     errors = embedded(trajectory.tableau.errors, np.diff(trajectory.ts), trajectory.stages)
     errors = errors * np.random.default_rng(0).choice([-1.0, 1.0], errors.shape)
-    moved, far, eps = np.zeros(2), [], 1e-6
+    moved, far, eps = np.zeros(4), [], 1e-6
     for n, h in enumerate(np.diff(trajectory.ts)):
         step = lambda z, n=n, h=h: adjode.rk_step(trajectory.tableau, f, trajectory.ts[n], z, 1.5, h)
-        z, size = trajectory.zs[n], max(np.max(np.abs(moved)), 1e-300)
+        z, size = trajectory.zs[n].ravel(), max(np.max(np.abs(moved)), 1e-300)
         moved = (step(z + eps / size * moved) - step(z - eps / size * moved)) / (2 * eps) * size + errors[n]
         far.append(np.max(np.abs(moved)) / (np.max(np.abs(trajectory.zs[n + 1])) + 0.01))
     assert reach(trajectory, sweep, 1e-4, 1e-6) == pytest.approx(max(far), rel=1e-6)
