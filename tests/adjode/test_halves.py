@@ -119,7 +119,7 @@ def test_f_gets_every_node_once_and_no_more_than_it_is_asked_to_take(name):
     errors, moves = misses(trajectory, many, sweep.ahead, 7)
     assert max(sizes) == 7 and sum(sizes) == 2 * n * counts
     sizes.clear()
-    in_halves(trajectory, many, np.inf * np.ones_like(errors), moves, 7)  # whatever is left is little beside these
+    in_halves(trajectory, many, np.inf + errors, moves, 7)  # what is left is little beside
     assert sizes.pop() < 7  # the last node
     assert max(sizes) == 7 and sum(sizes) == 2 * n * counts
 
