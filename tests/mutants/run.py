@@ -98,6 +98,12 @@ BATCHES = some(
     "propagators_of_a_linear_field_are_the_rows_of_the_stages",
     "the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold",
 )
+NODES = [
+    *some("fast", "what_only_the_rows_of_theta_need_is_not_computed_where_nobody_asks"),
+    *some("fast", "derivatives_are_those_of_one_state_also_where_values_are_lost_in_rounding"),
+    *some("fast", "a_batch_is_tried_on_the_last_step_without_a_warning"),
+    "adjode/test_moves.py::test_a_batch_in_pieces_is_the_batch",
+]
 IMPLICIT_STEPS = some(
     "stiff",
     "discrete_adjoint_is_the_derivative_of_the_implicit_steps",
@@ -311,7 +317,7 @@ TESTS = {
     "adjode/partner": [*PARTNERS, BAD],
     "adjode/continuous": ["adjode/test_continuous.py", KEEPS_NOTHING, *TIME_GRADIENTS, BAD, ANY_SIZE, BUDGET],
     "adjode/fast": BATCHES,
-    "adjode/batched": BATCHES,
+    "adjode/batched": [*BATCHES, *NODES],
     "adjode/stiff": IMPLICIT_STEPS,
     "adjode/halves": ["adjode/test_halves.py"],
     "adjode/moves": ["adjode/test_moves.py"],
