@@ -182,6 +182,8 @@ GUARDS = some(
     "what_the_first_order_says_is_doubled_and_much_of_its_square_is_added",
     "halves_are_asked_for_a_gradient_where_the_first_order_settles_nothing",
     "gradients_of_ever_tighter_solves_are_held_against_each_other",
+    "implicit_steps_are_confirmed_by_solves_that_are_a_thousand_times_tighter_and_more",
+    "an_estimate_of_implicit_steps_takes_the_first_solve_that_has_other_steps",
     "a_looser_gradient_is_off_by_ten_times_as_much_and_counts_with_a_margin_of_three",
     "both_parts_of_an_error_beside_a_better_gradient_count",
     "rows_may_move_by_a_quarter_of_what_is_allowed",
