@@ -597,6 +597,10 @@ def test_what_only_the_rows_of_theta_need_is_not_computed_where_nobody_asks():
     rows, _ = back(np.ones((5, 3)), theta=False)
     assert asked == ["z"] and np.all(rows == 0.7)
     assert back(np.ones((5, 3)))[1] == 15.0 and sorted(asked) == ["theta", "z", "z"]
+    asked.clear()
+    _, back = batched.in_pieces(batched.Batch(problem, batched.Layout()), np.zeros(5), np.ones((5, 3)), 3)
+    back(np.ones((5, 3)), theta=False)
+    assert asked == ["z", "z"]
 
 
 @pytest.mark.parametrize(

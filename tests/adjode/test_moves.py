@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd import grad
 
 import adjode
 from adjode import fast
@@ -13,6 +14,7 @@ from adjode.batched import in_pieces
 from adjode.estimate import ends_of_lambda
 from adjode.moves import all_rows, beside, carried, changed
 from adjode.structure import flatten
+from adjode.vjp import adjoint_pullback
 
 T0, T1 = 0.5, 3.0
 RULE = 1e-2  # what the trapezoidal rule is off by on the grid of `setting`, with a margin
@@ -128,6 +130,25 @@ def test_derivatives_in_the_times_change_by_the_rows_and_by_the_slopes_at_their_
     np.testing.assert_allclose(one.ts, wanted, rtol=1e-3)
 
 
+@pytest.mark.parametrize("span", [(T0, T1), (T1, T0)])
+def test_a_move_at_an_observation_meets_lambda_with_the_jump_before_it_and_without_after_it(span):
+    t = span[0] + (span[1] - span[0]) / 3
+    problem, losses, trajectory = setting(span, [t], steps=1)  # the end of the first step of two
+    found, sweep = fast.swept(problem, losses[0], trajectory)
+    moves = np.zeros((3, 4))
+    moves[1] = [0.1, -0.2, 0.3, 0.1]
+    (one,), _ = changed(problem, losses[:1], trajectory, found, sweep, moves)
+    (before, after), pull = np.diff(trajectory.ts) / 2, adjoint_pullback(problem)
+    z = trajectory.zs[1].ravel()
+    jump, moved = (grad(seen, 1)(0, x.reshape(2, 2)).ravel() for x in (z, z + moves[1]))
+    lam = before * (sweep.lams[1] + jump) + after * sweep.lams[1]
+    row = moved - jump + pull(t, z + moves[1], lam)[1] - pull(t, z, lam)[1]
+    wanted, (blocks, step) = np.zeros(4), sweep.propagators[-1]
+    for some, part in zip(blocks, step, strict=True):
+        wanted[some] = row[some] @ part
+    np.testing.assert_allclose(one.z0, wanted, rtol=1e-10)
+
+
 def test_the_largest_change_is_beside_lambda_where_it_is():
     assert beside(np.array([[3.0, -4.0], [0.5, 0.0]]), np.array([[8.0, 1.0], [0.0, -0.5]])) == 1.0
     assert beside(np.array([[3.0, -4.0], [0.1, 0.0]]), np.array([[8.0, 1.0], [0.0, 0.5]])) == 0.5
@@ -190,3 +211,4 @@ def test_a_batch_in_pieces_is_the_batch(most, traces):
     np.testing.assert_allclose(back(v)[0], pulled(v)[0], rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(back(v)[1], pulled(v)[1], rtol=1e-12)
     assert back(v, theta=False)[1] is None
+    assert len(sizes) == (1 if traces == 1 else 4 * traces)  # each of three times again
