@@ -483,6 +483,7 @@ def test_the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold(monkeypa
             ends.append(sweep.chunk(ends[-1])[1])
         assert steps(ends) == [7] * 5 + [5]
         whole = fast.Sweep(problem, trajectory, np.ones(3), {}, "by_vjps")
+        assert whole.batch is None and whole.traced == 0  # not even tried
         whole.run()
         np.testing.assert_allclose(sweep.lams, whole.lams, rtol=SAME)
     monkeypatch.setattr(fast, "ROOM", 1)

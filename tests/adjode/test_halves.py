@@ -69,7 +69,9 @@ def test_the_gradient_in_halves_knows_the_error_to_a_tenth(name, rtol):
     assert guard.distance(found, adjode.adjoint_fast(problem, loss, better)) == pytest.approx(error, rel=0.1)
 
 
-def test_errors_travel_ahead_as_the_tangent_says():
+@pytest.mark.parametrize("room", [fast.ROOM, 1])
+def test_errors_travel_ahead_as_the_tangent_says(room, monkeypatch):
+    monkeypatch.setattr(fast, "ROOM", room)  # all steps in one chunk, or each in its own
     problem, rng = PROBLEMS["herds"], np.random.default_rng(1)
     trajectory = adjode.solve_fixed(problem, adjode.rk4(), 30)
     _, sweep = fast.swept(problem, SIZE, trajectory)

@@ -258,6 +258,12 @@ CHECKERS = some(
     "errors_near_rounding_have_no_order",
     "order_refuses_what_it_cannot_use",
 )
+AHEAD = some(
+    "halves",
+    "errors_travel_ahead_as_the_tangent_says",
+    "a_sweep_sees_ahead_where_it_has_all_propagators_of_explicit_steps",
+    "how_many_nodes_go_at_once_makes_no_difference",
+)
 TIME_GRADIENTS = [
     "adjode/test_closed_form.py::test_observations_anywhere_between_and_at_both_ends",
     "adjode/test_closed_form.py::test_running_cost_with_explicit_time_and_theta",
@@ -318,7 +324,7 @@ TESTS = {
     "adjode/steps": [SOLVE, SHRINKS, KEEPS_DECAY, HANDS_OVER, BY_STAGES],
     "adjode/partner": [*PARTNERS, BAD],
     "adjode/continuous": ["adjode/test_continuous.py", KEEPS_NOTHING, *TIME_GRADIENTS, BAD, ANY_SIZE, BUDGET],
-    "adjode/fast": BATCHES,
+    "adjode/fast": [*BATCHES, *AHEAD],
     "adjode/batched": [*BATCHES, *NODES],
     "adjode/stiff": IMPLICIT_STEPS,
     "adjode/halves": ["adjode/test_halves.py"],
