@@ -1,8 +1,9 @@
-"""What moved states do to a gradient, to first order: the adjoint of the adjoint, over whole steps.
+"""What moved states do to a gradient, to first order: the tangent of the adjoint, over whole steps.
 
 A state elsewhere has another f_z and f_theta there, and the loss hands over other rows; lambda carries
 what comes of it back to t0. That needs no step anew: the propagators of the sweep are known, and what
-comes in over a step is taken at its two ends, by the trapezoidal rule, which is good to a third or so.
+comes in over a step is taken at its two ends, by the trapezoidal rule: mostly good to some hundredths,
+but where long steps meet fast turns it may miss as much as it finds.
 """
 
 from dataclasses import replace
@@ -20,9 +21,9 @@ def changed(
     problem: InitialValueProblem, losses: list[Loss], trajectory: Trajectory, found: Gradient, sweep,
     moves: np.ndarray,
 ) -> tuple[list[Gradient], float]:  # fmt: skip
-    """What moves of the nodes, (N + 1, D), do to the gradient `found` of the first loss; and what the
-    rows that another one hands over where z is then would add, each. And the largest change of lambda
-    beside lambda: what the first order leaves is about its square.
+    """What moves of the nodes, (N + 1, D), of which the first stays, do to the gradient `found` of the
+    first loss; and what the rows that another loss hands over where z is then would add, each. And the
+    largest change of lambda beside lambda: what the first order leaves is about its square.
 
     `sweep` is the one that found the gradient. Raises what f does when it does not take these nodes.
     """

@@ -483,6 +483,7 @@ def test_the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold(monkeypa
             ends.append(sweep.chunk(ends[-1])[1])
         assert steps(ends) == [7] * 5 + [5]
         whole = fast.Sweep(problem, trajectory, np.ones(3), {}, "by_vjps")
+        assert whole.batch is None and whole.traced == 0  # not even tried
         whole.run()
         np.testing.assert_allclose(sweep.lams, whole.lams, rtol=SAME)
     monkeypatch.setattr(fast, "ROOM", 1)
@@ -498,6 +499,7 @@ def test_no_axis_of_the_state_or_of_theta_is_as_long_as_that_of_the_nodes():
     assert free(5, (3,), []) == 5 and free(3, (3,), []) == 4
     assert free(3, (3,), [np.zeros((4, 5))]) == 6
     assert free(6, (2, 2), [np.zeros(12)]) == 7  # the rows of 6 nodes are 12
+    assert free(4, (2, 3), [np.zeros(12)]) == 4  # what lies within a row is never merged
     assert free(1, (), []) == 2
 
 
@@ -581,6 +583,54 @@ def test_values_of_a_batch_need_no_trace_and_rows_of_z_none_of_theta():
     many = batched.Batch(adjode.InitialValueProblem(plain, np.ones(2), 0.0, 1.0, 2.0), batched.Layout())
     np.testing.assert_array_equal(many.values(np.zeros(5), np.ones((5, 2))), np.full((5, 2), 2.0))
     assert seen == [False]
+
+
+def test_what_only_the_rows_of_theta_need_is_not_computed_where_nobody_asks():
+    asked = []
+    scaled = primitive(lambda theta, z: theta * z)
+    defvjp(
+        scaled,
+        lambda ans, theta, z: lambda g: asked.append("theta") or np.sum(g * z),
+        lambda ans, theta, z: lambda g: asked.append("z") or theta * g,
+    )
+    problem = adjode.InitialValueProblem(lambda t, z, theta: scaled(theta, z), Z3, 0.0, 1.0, 0.7)
+    _, back = batched.Batch(problem, batched.Layout())(np.zeros(5), np.ones((5, 3)))
+    rows, _ = back(np.ones((5, 3)), theta=False)
+    assert asked == ["z"] and np.all(rows == 0.7)
+    assert back(np.ones((5, 3)))[1] == 15.0 and sorted(asked) == ["theta", "z", "z"]
+    asked.clear()
+    _, back = batched.in_pieces(batched.Batch(problem, batched.Layout()), np.zeros(5), np.ones((5, 3)), 3)
+    back(np.ones((5, 3)), theta=False)
+    assert asked == ["z", "z"]
+
+
+@pytest.mark.parametrize(
+    "f, right",
+    [
+        (lambda t, z, theta: -theta * z, True),
+        (lambda t, z, theta: -theta * z * anp.roll(z, 1), False),  # z_{i-1}: of another node
+        (lambda t, z, theta: -z + theta * anp.size(z), False),  # of how many nodes?
+    ],
+)
+def test_derivatives_are_those_of_one_state_also_where_values_are_lost_in_rounding(f, right):
+    small = lambda t, z, theta: 1e-16 * f(t, z, theta)
+    problem = adjode.InitialValueProblem(small, Z3, 0.0, 1.0, 0.7)
+    assert (batched.batch(problem, adjode.solve(problem)) is not None) == right
+
+
+@pytest.mark.parametrize("method", ["dopri5", "radau"])
+def test_a_batch_is_tried_on_the_last_step_without_a_warning(method, monkeypatch):
+    f = lambda t, z, theta: anp.where(z > 5.0, anp.log(z - 5.0), -theta * z)
+    problem = adjode.InitialValueProblem(f, np.ones(2), 0.0, 2.0, 1.0)
+    with np.errstate(all="ignore"):
+        trajectory = adjode.solve(problem, method=method)
+        wanted = batched.stage_nodes(problem, trajectory, len(trajectory.ts) - 2, len(trajectory.ts) - 1)
+    assert batched.batch(problem, trajectory)
+    tried = []
+    monkeypatch.setattr(batched, "find_batch", lambda *args: tried.append(args) or ["found"])
+    assert batched.batch(problem, trajectory) == "found"
+    assert tried[0][0] is problem and wanted.ts.shape[0] == 1
+    np.testing.assert_array_equal(tried[0][1].ts, wanted.ts)
 
 
 def test_an_adjoint_that_overflows_is_refused_without_a_warning():

@@ -697,15 +697,15 @@ def test_a_flow_that_pulls_neighbours_apart_where_no_row_looks_is_seen(draw, t1,
 @pytest.mark.parametrize("span", [(0.0, 2.0), (2.0, 0.0)])
 def test_reach_is_what_the_errors_of_the_steps_come_to(span):
     f = lambda t, z, theta: theta * anp.sin(z)
-    problem = adjode.InitialValueProblem(f, [1.0, -2.0], *span, 1.5)
+    problem = adjode.InitialValueProblem(f, [[1.0, -2.0], [0.5, 3.0]], *span, 1.5)
     trajectory = adjode.solve(problem, rtol=1e-4, atol=1e-6)
     _, sweep = fast.swept(problem, adjode.Loss(terminal=lambda z, theta: anp.sum(z)), trajectory)
     errors = embedded(trajectory.tableau.errors, np.diff(trajectory.ts), trajectory.stages)
     errors = errors * np.random.default_rng(0).choice([-1.0, 1.0], errors.shape)
-    moved, far, eps = np.zeros(2), [], 1e-6
+    moved, far, eps = np.zeros(4), [], 1e-6
     for n, h in enumerate(np.diff(trajectory.ts)):
         step = lambda z, n=n, h=h: adjode.rk_step(trajectory.tableau, f, trajectory.ts[n], z, 1.5, h)
-        z, size = trajectory.zs[n], max(np.max(np.abs(moved)), 1e-300)
+        z, size = trajectory.zs[n].ravel(), max(np.max(np.abs(moved)), 1e-300)
         moved = (step(z + eps / size * moved) - step(z - eps / size * moved)) / (2 * eps) * size + errors[n]
         far.append(np.max(np.abs(moved)) / (np.max(np.abs(trajectory.zs[n + 1])) + 0.01))
     assert reach(trajectory, sweep, 1e-4, 1e-6) == pytest.approx(max(far), rel=1e-6)
@@ -773,12 +773,14 @@ def test_what_the_first_order_says_is_doubled_and_much_of_its_square_is_added(mo
 @pytest.mark.parametrize("first, known", [(0.49, True), (0.51, False), (np.nan, False)])
 def test_halves_are_asked_for_a_gradient_where_the_first_order_settles_nothing(monkeypatch, first, known):
     guard, trajectory, found = decay_guard()
-    sweep = SimpleNamespace(batch="batch", ahead="ahead", at_once=9)
-    monkeypatch.setattr(guards, "misses", lambda *args: ("errors", args))
-    monkeypatch.setattr(Guard, "to_first_order", lambda self, *args: first - 0.1)
-    monkeypatch.setattr(guards, "in_halves", lambda *args: None)
+    sweep, asked = SimpleNamespace(batch="batch", ahead="ahead", at_once=9), []
+    monkeypatch.setattr(guards, "misses", lambda *args: asked.append(args) or ("errors", "moves"))
+    monkeypatch.setattr(Guard, "to_first_order", lambda self, *args: asked.append(args) or first - 0.1)
+    monkeypatch.setattr(guards, "in_halves", lambda *args: asked.append(args))
     error = guard.from_halves(trajectory, found, sweep, 0.1)
     assert error == (pytest.approx(first) if known else np.inf)
+    assert asked[:2] == [(trajectory, "batch", "ahead", 9), (trajectory, found, sweep, "moves")]
+    assert asked[2:] == ([] if known else [(trajectory, "batch", "errors", "moves", 9)])
 
 
 def test_gradients_of_ever_tighter_solves_are_held_against_each_other(monkeypatch):
@@ -813,6 +815,31 @@ def test_gradients_of_ever_tighter_solves_are_held_against_each_other(monkeypatc
         with pytest.raises(adjode.GradientError, match=f"still changes by {last} times"):
             guard.confirmed(trajectory, found, np.inf)
         assert len(asked) == rounds
+
+
+def test_implicit_steps_are_confirmed_by_solves_that_are_a_thousand_times_tighter_and_more(monkeypatch):
+    guard, trajectory, found = decay_guard()
+    stiff, asked = replace(trajectory, tableau=adjode.radau()), []
+    others = iter([scaled(found, x) for x in (1.2, 1.4, 1.41)])
+    monkeypatch.setattr(Guard, "anew", lambda self, *args: asked.append(args) or (stiff, next(others)))
+    assert guard.confirmed(stiff, found, np.inf).theta == 1.41 * found.theta
+    np.testing.assert_allclose([factor for factor, *_ in asked], [1e-3, 1e-5, 1e-7])
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_an_estimate_of_implicit_steps_takes_the_first_solve_that_has_other_steps(looks, monkeypatch):
+    guard, trajectory, found = decay_guard()
+    stiff, asked = replace(trajectory, tableau=adjode.radau()), []
+    more, better = replace(stiff, ts=halved(stiff.ts)), scaled(found, 1.01)
+
+    def made(self, *args):
+        asked.append(args)
+        return (more, better) if len(asked) == looks else (stiff, found)
+
+    monkeypatch.setattr(Guard, "anew", made)
+    wanted = 0.4 * guard.distance(found, better)
+    assert guard.estimate(stiff, found, True) == pytest.approx((wanted, 0.0))
+    assert asked == [(factor, stiff.tableau) for factor in (10.0, 1e-3, 1e-6)[:looks]]
 
 
 @pytest.mark.parametrize("store", ["stages", "times"])

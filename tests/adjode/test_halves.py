@@ -1,11 +1,14 @@
 """Steps in halves, all at once: a better solve without another one."""
 
+from dataclasses import replace
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
 
 import adjode
 from adjode import fast
+from adjode.batched import stages_that_count
 from adjode.guards import Guard, halved
 from adjode.halves import halves, in_halves, misses, one_step
 
@@ -66,7 +69,9 @@ def test_the_gradient_in_halves_knows_the_error_to_a_tenth(name, rtol):
     assert guard.distance(found, adjode.adjoint_fast(problem, loss, better)) == pytest.approx(error, rel=0.1)
 
 
-def test_errors_travel_ahead_as_the_tangent_says():
+@pytest.mark.parametrize("room", [fast.ROOM, 1])
+def test_errors_travel_ahead_as_the_tangent_says(room, monkeypatch):
+    monkeypatch.setattr(fast, "ROOM", room)  # all steps in one chunk, or each in its own
     problem, rng = PROBLEMS["herds"], np.random.default_rng(1)
     trajectory = adjode.solve_fixed(problem, adjode.rk4(), 30)
     _, sweep = fast.swept(problem, SIZE, trajectory)
@@ -103,6 +108,22 @@ def test_how_many_nodes_go_at_once_makes_no_difference():
     np.testing.assert_allclose(parts.zs, whole.zs, rtol=1e-13)
     np.testing.assert_allclose(parts.stages, whole.stages, rtol=1e-11, atol=1e-12)
     assert sweep.at_once * sweep.held <= fast.ROOM * len(sweep.b) < 2 * (sweep.at_once + 1) * sweep.held
+
+
+@pytest.mark.parametrize("name", ["hares", "herds"])
+def test_f_gets_every_node_once_and_no_more_than_it_is_asked_to_take(name):
+    problem, sizes = PROBLEMS[name], []
+    n, trajectory = 19, adjode.solve_fixed(problem, adjode.dop853(), 19)
+    _, sweep = fast.swept(problem, SIZE, trajectory)
+    counts = len(stages_that_count(trajectory.tableau))
+    f = lambda t, z, theta: sizes.append(z.size // problem.z0.size) or hares(t, z, theta)
+    many = replace(sweep.batch, problem=replace(problem, f=f))
+    errors, moves = misses(trajectory, many, sweep.ahead, 7)
+    assert max(sizes) == 7 and sum(sizes) == 2 * n * counts
+    sizes.clear()
+    in_halves(trajectory, many, np.inf + errors, moves, 7)  # what is left is little beside
+    assert sizes.pop() < 7  # the last node
+    assert max(sizes) == 7 and sum(sizes) == 2 * n * counts
 
 
 def clocked(t, z, theta):

@@ -6,12 +6,15 @@ from types import SimpleNamespace
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd import grad
 
 import adjode
 from adjode import fast
 from adjode.batched import in_pieces
+from adjode.estimate import ends_of_lambda
 from adjode.moves import all_rows, beside, carried, changed
 from adjode.structure import flatten
+from adjode.vjp import adjoint_pullback
 
 T0, T1 = 0.5, 3.0
 RULE = 1e-2  # what the trapezoidal rule is off by on the grid of `setting`, with a margin
@@ -62,6 +65,12 @@ def parts_of(found):
     return {"z0": found.z0.ravel(), "theta": theta, "t0": found.t0, "t1": found.t1, "ts": found.ts}
 
 
+def on_both_sides(trajectory, found):
+    """lambda at the beginnings of the steps, and then at their ends: the jumps included there."""
+    after, before = ends_of_lambda(trajectory, found)
+    return np.concatenate([after[:-1], before[1:]])
+
+
 @pytest.mark.parametrize("at_once", [10**6, 7])
 @pytest.mark.parametrize(
     "span, times", [((T0, T1), [T0, 1.3, 2.0, T1]), ((T0, T1), [1.3]), ((T1, T0), [T1, 2.0, 1.1, T0])]
@@ -73,7 +82,8 @@ def test_a_change_is_that_of_the_gradient_on_moved_states(span, times, at_once, 
     eps = 1e-6 / len(errors)
     moves = sweep.ahead(eps * errors)
     monkeypatch.setattr(fast.Sweep, "at_once", at_once)
-    (one, two), largest = changed(problem, losses, trajectory, found, sweep, moves)
+    args = problem, losses, trajectory, found, sweep, moves
+    (one, two), largest = changed(*args)
     moved = walked(problem, trajectory, eps * errors)
     np.testing.assert_allclose(
         moved.zs.reshape(moves.shape) - trajectory.zs.reshape(moves.shape), moves, atol=1e-11
@@ -85,7 +95,58 @@ def test_a_change_is_that_of_the_gradient_on_moved_states(span, times, at_once, 
     for name, change in parts_of(two).items():  # here the moves do not matter: the other rows are other
         wanted = parts_of(by_steps[1])[name] - parts_of(by_steps[0])[name]
         assert np.max(np.abs(change - wanted)) < RULE * np.max(np.abs(wanted)), name
-    assert largest > 0.1  # the second loss is another
+    lams, alone = on_both_sides(moved, by_steps[0]), changed(*args[:1], losses[:1], *args[2:])[1]
+    assert alone == pytest.approx(beside(lams - on_both_sides(trajectory, found), lams), rel=RULE)
+    assert largest == pytest.approx(beside(on_both_sides(moved, by_steps[1]) - lams, lams), rel=RULE)
+
+
+def test_where_states_do_not_move_nothing_changes_and_rows_that_are_the_same_add_nothing():
+    problem, losses, trajectory = setting((T0, T1), [T0, 1.3, T1])
+    found, sweep = fast.swept(problem, losses[0], trajectory)
+    moves = np.random.default_rng(6).normal(size=(len(trajectory.ts), 4)) * 0.01
+    moves[0] = 0.0
+    for times, largest_of in [
+        (0.0, lambda largest: largest == 0.0),
+        (1.0, lambda largest: 0 < largest < 0.1),
+    ]:
+        (one, same), largest = changed(problem, losses[:1] * 2, trajectory, found, sweep, times * moves)
+        assert largest_of(largest)
+        assert all((np.max(np.abs(part)) > 0) == (times > 0) for part in parts_of(one).values())
+        assert not any(np.any(part) for part in parts_of(same).values())
+
+
+@pytest.mark.parametrize("span, times", [((T0, T1), [T0, 1.3, T1]), ((T1, T0), [T1, 2.0, T0])])
+def test_derivatives_in_the_times_change_by_the_rows_and_by_the_slopes_at_their_own_node(span, times):
+    problem, losses, trajectory = setting(span, times)
+    found, sweep = fast.swept(problem, losses[0], trajectory)
+    moves = np.random.default_rng(7).normal(size=(len(trajectory.ts), 4)) * 1e-6  # each node its own
+    moves[0] = 0.0
+    ts, zs = trajectory.ts, trajectory.zs + moves.reshape(trajectory.zs.shape)
+    fs = np.array([hares(t, z, problem.theta).ravel() for t, z in zip(ts, zs, strict=True)])
+    last, _, jumps = fast.loss_rows(problem, losses[0], replace(trajectory, zs=zs))
+    (one,), _ = changed(problem, losses[:1], trajectory, found, sweep, moves)
+    assert one.t1 == pytest.approx(last @ fs[-1] - found.t1, rel=1e-3)
+    wanted = np.array([row @ fs[n] for n, row in jumps.items()]) - found.ts
+    np.testing.assert_allclose(one.ts, wanted, rtol=1e-3)
+
+
+@pytest.mark.parametrize("span", [(T0, T1), (T1, T0)])
+def test_a_move_at_an_observation_meets_lambda_with_the_jump_before_it_and_without_after_it(span):
+    t = span[0] + (span[1] - span[0]) / 3
+    problem, losses, trajectory = setting(span, [t], steps=1)  # the end of the first step of two
+    found, sweep = fast.swept(problem, losses[0], trajectory)
+    moves = np.zeros((3, 4))
+    moves[1] = [0.1, -0.2, 0.3, 0.1]
+    (one,), _ = changed(problem, losses[:1], trajectory, found, sweep, moves)
+    (before, after), pull = np.diff(trajectory.ts) / 2, adjoint_pullback(problem)
+    z = trajectory.zs[1].ravel()
+    jump, moved = (grad(seen, 1)(0, x.reshape(2, 2)).ravel() for x in (z, z + moves[1]))
+    lam = before * (sweep.lams[1] + jump) + after * sweep.lams[1]
+    row = moved - jump + pull(t, z + moves[1], lam)[1] - pull(t, z, lam)[1]
+    wanted, (blocks, step) = np.zeros(4), sweep.propagators[-1]
+    for some, part in zip(blocks, step, strict=True):
+        wanted[some] = row[some] @ part
+    np.testing.assert_allclose(one.z0, wanted, rtol=1e-10)
 
 
 def test_the_largest_change_is_beside_lambda_where_it_is():
@@ -150,3 +211,4 @@ def test_a_batch_in_pieces_is_the_batch(most, traces):
     np.testing.assert_allclose(back(v)[0], pulled(v)[0], rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(back(v)[1], pulled(v)[1], rtol=1e-12)
     assert back(v, theta=False)[1] is None
+    assert len(sizes) == (1 if traces == 1 else 4 * traces)  # each of three times again

@@ -98,6 +98,12 @@ BATCHES = some(
     "propagators_of_a_linear_field_are_the_rows_of_the_stages",
     "the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold",
 )
+NODES = [
+    *some("fast", "what_only_the_rows_of_theta_need_is_not_computed_where_nobody_asks"),
+    *some("fast", "derivatives_are_those_of_one_state_also_where_values_are_lost_in_rounding"),
+    *some("fast", "a_batch_is_tried_on_the_last_step_without_a_warning"),
+    "adjode/test_moves.py::test_a_batch_in_pieces_is_the_batch",
+]
 IMPLICIT_STEPS = some(
     "stiff",
     "discrete_adjoint_is_the_derivative_of_the_implicit_steps",
@@ -176,6 +182,8 @@ GUARDS = some(
     "what_the_first_order_says_is_doubled_and_much_of_its_square_is_added",
     "halves_are_asked_for_a_gradient_where_the_first_order_settles_nothing",
     "gradients_of_ever_tighter_solves_are_held_against_each_other",
+    "implicit_steps_are_confirmed_by_solves_that_are_a_thousand_times_tighter_and_more",
+    "an_estimate_of_implicit_steps_takes_the_first_solve_that_has_other_steps",
     "a_looser_gradient_is_off_by_ten_times_as_much_and_counts_with_a_margin_of_three",
     "both_parts_of_an_error_beside_a_better_gradient_count",
     "rows_may_move_by_a_quarter_of_what_is_allowed",
@@ -250,6 +258,12 @@ CHECKERS = some(
     "errors_near_rounding_have_no_order",
     "order_refuses_what_it_cannot_use",
 )
+AHEAD = some(
+    "halves",
+    "errors_travel_ahead_as_the_tangent_says",
+    "a_sweep_sees_ahead_where_it_has_all_propagators_of_explicit_steps",
+    "how_many_nodes_go_at_once_makes_no_difference",
+)
 TIME_GRADIENTS = [
     "adjode/test_closed_form.py::test_observations_anywhere_between_and_at_both_ends",
     "adjode/test_closed_form.py::test_running_cost_with_explicit_time_and_theta",
@@ -310,8 +324,8 @@ TESTS = {
     "adjode/steps": [SOLVE, SHRINKS, KEEPS_DECAY, HANDS_OVER, BY_STAGES],
     "adjode/partner": [*PARTNERS, BAD],
     "adjode/continuous": ["adjode/test_continuous.py", KEEPS_NOTHING, *TIME_GRADIENTS, BAD, ANY_SIZE, BUDGET],
-    "adjode/fast": BATCHES,
-    "adjode/batched": BATCHES,
+    "adjode/fast": [*BATCHES, *AHEAD],
+    "adjode/batched": [*BATCHES, *NODES],
     "adjode/stiff": IMPLICIT_STEPS,
     "adjode/halves": ["adjode/test_halves.py"],
     "adjode/moves": ["adjode/test_moves.py"],
