@@ -44,7 +44,11 @@ def changed(
         ts_bar = np.array([jumps_more[i] @ f[i] + own * jumps[i] @ turn[i] for i in jumps])
         t1_bar = end_more @ f[-1] + own * end @ turn[-1]
         theta = flatten(problem.theta)[1](theta_bar)
-        parts.append(replace(found, z0=start, theta=theta, t0=-start @ f[0], t1=t1_bar, ts=ts_bar))
+        parts.append(
+            replace(
+                found, z0=start.reshape(problem.z0.shape), theta=theta, t0=-start @ f[0], t1=t1_bar, ts=ts_bar
+            )
+        )
     return parts, largest
 
 
