@@ -105,15 +105,13 @@ class Guard:
     def from_halves(self, trajectory, found, sweep, missed) -> float:
         """The error, from what all steps in halves say of the errors of z: to first order, and if that
         settles nothing from a gradient that is some hundred times as good."""
-        many, most = sweep.batch, sweep.at_once
         try:
-            errors, moves = misses(trajectory, many, sweep.ahead, most)
-            error = (
-                missed + self.to_first_order(trajectory, found, sweep, moves) if missed < DOUBT else np.inf
-            )
-            if error < CONFIRMED:
-                return error
-            finer = in_halves(trajectory, many, errors, moves, most)
+            errors, moves = misses(trajectory, sweep)
+            if missed < DOUBT:
+                error = missed + self.to_first_order(trajectory, found, sweep, moves)
+                if error < CONFIRMED:
+                    return error
+            finer = in_halves(trajectory, sweep, errors, moves)
         except Exception:  # f does not take these nodes
             return np.inf
         return self.from_other(found, adjoint_fast, finer) if finer else np.inf

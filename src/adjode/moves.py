@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from adjode.batched import in_pieces
+from adjode.fast import Sweep
 from adjode.loss import Gradient, loss_rows
 from adjode.problem import InitialValueProblem, Loss
 from adjode.structure import flatten
@@ -18,7 +19,7 @@ from adjode.trajectory import Trajectory
 
 
 def changed(
-    problem: InitialValueProblem, losses: list[Loss], trajectory: Trajectory, found: Gradient, sweep,
+    problem: InitialValueProblem, losses: list[Loss], trajectory: Trajectory, found: Gradient, sweep: Sweep,
     moves: np.ndarray,
 ) -> tuple[list[Gradient], float]:  # fmt: skip
     """What moves of the nodes, (N + 1, D), of which the first stays, do to the gradient `found` of the
@@ -37,18 +38,15 @@ def changed(
     f = trajectory.fs.reshape(moves.shape)
     turn = np.concatenate([values[2 * n : 3 * n], values[-1:]]) - f
     parts, largest = [], 0.0
-    for own, (end_more, theta_bar, jumps_more) in zip([1.0] + [0.0] * len(losses), rows, strict=False):
+    for i, (end_more, theta_bar, jumps_more) in enumerate(rows):
+        own = float(i == 0)  # the moves themselves count once; another loss has but other rows
         more, start = carried(sweep, own * come, end_more, jumps_more)
         largest = max(largest, beside(more, lams))
         theta_bar = theta_bar + back(np.concatenate([h * (more - own * lams), own * h * lams]))[1]
-        ts_bar = np.array([jumps_more[i] @ f[i] + own * jumps[i] @ turn[i] for i in jumps])
-        t1_bar = end_more @ f[-1] + own * end @ turn[-1]
-        theta = flatten(problem.theta)[1](theta_bar)
-        parts.append(
-            replace(
-                found, z0=start.reshape(problem.z0.shape), theta=theta, t0=-start @ f[0], t1=t1_bar, ts=ts_bar
-            )
-        )
+        z0, theta = start.reshape(problem.z0.shape), flatten(problem.theta)[1](theta_bar)
+        t1 = end_more @ f[-1] + own * end @ turn[-1]
+        ts_bar = np.array([jumps_more[k] @ f[k] + own * jumps[k] @ turn[k] for k in jumps])
+        parts.append(replace(found, z0=z0, theta=theta, t0=-start @ f[0], t1=t1, ts=ts_bar))
     return parts, largest
 
 
@@ -67,7 +65,7 @@ def ends(x: np.ndarray) -> np.ndarray:
     return np.concatenate([x[:-1], x[1:]])
 
 
-def carried(sweep, come, end, jumps) -> tuple[np.ndarray, np.ndarray]:
+def carried(sweep: Sweep, come, end, jumps) -> tuple[np.ndarray, np.ndarray]:
     """The change of lambda at the beginnings and at the ends of the steps, (2 N, D), and at t0, (D,). The
     steps add half of what they do, `come`, at each end; the loss adds `end` at t1, and `jumps`."""
     n, lam, found = len(come) // 2, end, np.empty_like(come)

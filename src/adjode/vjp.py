@@ -106,15 +106,13 @@ def record(fun: Callable, *args) -> tuple:
 def vjp_of(argnums, primitive, value, args, kwargs) -> Callable:
     """autograd's own; for an elementwise function its derivative, once, and then products; and for a
     product with a matrix the transposed one, without the questions that autograd asks each time."""
-    vjp, fun, real = (
-        primitive_vjps[primitive](argnums, value, args, kwargs),
-        primitive.fun,
-        np.isrealobj(value),
-    )
-    if isinstance(fun, np.ufunc) and len(args) == 1 and not kwargs and real:
+    vjp, fun = primitive_vjps[primitive](argnums, value, args, kwargs), primitive.fun
+    if kwargs or not np.isrealobj(value):
+        return vjp
+    if isinstance(fun, np.ufunc) and len(args) == 1:
         (slope,) = vjp(np.ones(np.shape(value)))
         return lambda v: (v * slope,)
-    if fun in (np.matmul, np.dot) and not kwargs and real and np.size(value):
+    if fun in (np.matmul, np.dot):
         left, right = (np.ndim(x) for x in args)
         if argnums == (0,) and left > 0 and right == 2:
             transposed = np.asarray(args[1]).T

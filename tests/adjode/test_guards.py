@@ -735,8 +735,8 @@ def test_halves_are_a_witness_for_the_rows_as_they_may_be_and_for_none_where_f_b
     loss, other = (adjode.Loss(terminal=lambda z, theta, s=s: s * anp.sum(z**2)) for s in (1.0, 1.001))
     trajectory = adjode.solve(problem, rtol=1e-4, atol=1e-6, method="dop853")
     found, sweep = fast.swept(problem, loss, trajectory)
-    errors, moves = misses(trajectory, sweep.batch, sweep.ahead)
-    finer = in_halves(trajectory, sweep.batch, errors, moves)
+    errors, moves = misses(trajectory, sweep)
+    finer = in_halves(trajectory, sweep, errors, moves)
     for moved in (None, other):
         guard = Guard(problem, loss, 1e-4, 1e-6, moved)
         better, seen = (adjode.adjoint_fast(problem, rows or loss, finer) for rows in (None, moved))
@@ -747,11 +747,9 @@ def test_halves_are_a_witness_for_the_rows_as_they_may_be_and_for_none_where_f_b
         first = guard.to_first_order(trajectory, found, sweep, moves)
         assert guard.from_halves(trajectory, found, sweep, 0.1) == pytest.approx(0.1 + first, rel=1e-12)
     guard = Guard(problem, loss, 1e-4, 1e-6)
-    for ahead in (lambda errors: np.nan * moves, lambda errors: 1 / 0):  # no nearer; and an error on the way
-        blind = SimpleNamespace(
-            batch=sweep.batch, ahead=ahead, at_once=1000, lams=sweep.lams, after=sweep.after
-        )
-        assert guard.from_halves(trajectory, found, blind, 0.0) == np.inf
+    for ahead in (lambda errors: 0 * moves, lambda errors: 1 / 0):  # no nearer; and an error on the way
+        blind = SimpleNamespace(batch=sweep.batch, ahead=ahead, at_once=1000)
+        assert guard.from_halves(trajectory, found, blind, 0.2) == np.inf
 
 
 def test_what_the_first_order_says_is_doubled_and_much_of_its_square_is_added(monkeypatch):
@@ -773,14 +771,14 @@ def test_what_the_first_order_says_is_doubled_and_much_of_its_square_is_added(mo
 @pytest.mark.parametrize("first, known", [(0.49, True), (0.51, False), (np.nan, False)])
 def test_halves_are_asked_for_a_gradient_where_the_first_order_settles_nothing(monkeypatch, first, known):
     guard, trajectory, found = decay_guard()
-    sweep, asked = SimpleNamespace(batch="batch", ahead="ahead", at_once=9), []
+    sweep, asked = "sweep", []
     monkeypatch.setattr(guards, "misses", lambda *args: asked.append(args) or ("errors", "moves"))
     monkeypatch.setattr(Guard, "to_first_order", lambda self, *args: asked.append(args) or first - 0.1)
     monkeypatch.setattr(guards, "in_halves", lambda *args: asked.append(args))
     error = guard.from_halves(trajectory, found, sweep, 0.1)
     assert error == (pytest.approx(first) if known else np.inf)
-    assert asked[:2] == [(trajectory, "batch", "ahead", 9), (trajectory, found, sweep, "moves")]
-    assert asked[2:] == ([] if known else [(trajectory, "batch", "errors", "moves", 9)])
+    assert asked[:2] == [(trajectory, sweep), (trajectory, found, sweep, "moves")]
+    assert asked[2:] == ([] if known else [(trajectory, sweep, "errors", "moves")])
 
 
 def test_gradients_of_ever_tighter_solves_are_held_against_each_other(monkeypatch):

@@ -1,6 +1,7 @@
 """Steps in halves, all at once: a better solve without another one."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import autograd.numpy as anp
 import numpy as np
@@ -33,9 +34,13 @@ PROBLEMS = {
 }
 
 
-def better_than(trajectory, sweep, ahead=None, at_once=1000):
-    found = misses(trajectory, sweep.batch, ahead or sweep.ahead, at_once)
-    return in_halves(trajectory, sweep.batch, *found, at_once)
+def like(sweep, **other):
+    """What halves ask of a sweep, with some of it in another way."""
+    return SimpleNamespace(**{"batch": sweep.batch, "ahead": sweep.ahead, "at_once": sweep.at_once} | other)
+
+
+def better_than(trajectory, sweep):
+    return in_halves(trajectory, sweep, *misses(trajectory, sweep))
 
 
 def finer(name, rtol, loss=SIZE):
@@ -90,11 +95,11 @@ def test_one_step_from_every_node_is_that_step():
     trajectory = adjode.solve(problem, rtol=1e-5, method="dop853")
     _, sweep = fast.swept(problem, SIZE, trajectory)
     ts, zs = trajectory.ts, trajectory.zs
-    ends, stages = one_step(trajectory.tableau, sweep.batch, ts[:-1], zs[:-1], ts[1:])
+    ends, stages = one_step(trajectory.tableau, sweep, ts[:-1], zs[:-1], ts[1:])
     np.testing.assert_allclose(ends, zs[1:], rtol=1e-13)
     np.testing.assert_allclose(stages[:, :-1], trajectory.stages[:, :-1], rtol=1e-11, atol=1e-11)
     assert not np.any(stages[:, -1])  # f at the next node has no weight: not computed
-    middles, ends, stages = halves(trajectory, sweep.batch, zs)
+    middles, ends, stages = halves(trajectory, sweep, zs)
     for n, t, z, end in [(0, ts[0], zs[0], middles[0]), (1, (ts[0] + ts[1]) / 2, middles[0], ends[0])]:
         again = adjode.rk_step(trajectory.tableau, lorenz, t, z, problem.theta, (ts[1] - ts[0]) / 2)
         np.testing.assert_allclose(again, end, rtol=1e-13)
@@ -104,7 +109,7 @@ def test_one_step_from_every_node_is_that_step():
 def test_how_many_nodes_go_at_once_makes_no_difference():
     trajectory = adjode.solve(PROBLEMS["herds"], rtol=1e-6, method="dop853")
     _, sweep = fast.swept(PROBLEMS["herds"], SIZE, trajectory)
-    whole, parts = (better_than(trajectory, sweep, at_once=n) for n in (1000, 7))
+    whole, parts = (better_than(trajectory, like(sweep, at_once=n)) for n in (1000, 7))
     np.testing.assert_allclose(parts.zs, whole.zs, rtol=1e-13)
     np.testing.assert_allclose(parts.stages, whole.stages, rtol=1e-11, atol=1e-12)
     assert sweep.at_once * sweep.held <= fast.ROOM * len(sweep.b) < 2 * (sweep.at_once + 1) * sweep.held
@@ -118,10 +123,11 @@ def test_f_gets_every_node_once_and_no_more_than_it_is_asked_to_take(name):
     counts = len(stages_that_count(trajectory.tableau))
     f = lambda t, z, theta: sizes.append(z.size // problem.z0.size) or hares(t, z, theta)
     many = replace(sweep.batch, problem=replace(problem, f=f))
-    errors, moves = misses(trajectory, many, sweep.ahead, 7)
+    few = like(sweep, batch=many, at_once=7)
+    errors, moves = misses(trajectory, few)
     assert max(sizes) == 7 and sum(sizes) == 2 * n * counts
     sizes.clear()
-    in_halves(trajectory, many, np.inf + errors, moves, 7)  # what is left is little beside
+    in_halves(trajectory, few, np.inf + errors, moves)  # what is left is little beside
     assert sizes.pop() < 7  # the last node
     assert max(sizes) == 7 and sum(sizes) == 2 * n * counts
 
@@ -159,7 +165,7 @@ def test_the_errors_of_each_component_shrink_to_a_tenth_or_it_is_at_rest(shares,
     problem = adjode.InitialValueProblem(clocked, [[100.0, 1e-10, 0.0]], 0.0, 2.0, 1.5)
     trajectory = adjode.solve(problem, rtol=1e-4, atol=1e-15, method="dop853")
     _, sweep = fast.swept(problem, SIZE, trajectory)
-    better = better_than(trajectory, sweep, lambda errors: sweep.ahead(errors) * shares)
+    better = better_than(trajectory, like(sweep, ahead=lambda errors: sweep.ahead(errors) * shares))
     assert (better is not None) == enough
 
 
