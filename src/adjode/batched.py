@@ -4,18 +4,21 @@ A field is written for one state. Many a field takes a batch too, in a layout of
 is used when f has the values there that the solver stored, and the derivatives of a single state.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from adjode.problem import InitialValueProblem, read_only
 from adjode.structure import leaves, rebuild
 from adjode.tableau import ButcherTableau
+from adjode.tape import Tape, record
 from adjode.trajectory import Trajectory
-from adjode.vjp import adjoint_pullback, flat, record
+from adjode.vjp import adjoint_pullback, flat
 
 CLOSE = 1e-12  # two ways to the same number: rounding, with a margin of a few thousand
 
@@ -32,6 +35,10 @@ class Layout:
     last: bool = False  # z as (d0, d1, ..., n)
     clock: bool = False  # t in the shape that multiplies z, rather than (n,)
     columns: bool = False  # vectors of theta, (m,), as (m, 1)
+
+    def columns_of(self, theta: Any) -> list:
+        """The leaves of theta, as f gets them."""
+        return [x[:, None] if self.columns and np.ndim(x) == 1 else x for x in leaves(theta)]
 
 
 LAYOUTS = (
@@ -112,25 +119,50 @@ class Batch:
     def trace(self, ts, zs, record=record) -> tuple:
         """The same as a call, and how many numbers the trace holds."""
         problem, layout, shape = self.problem, self.layout, self.problem.z0.shape
-        args, n = leaves(problem.theta), len(ts)
-        m = no_accident(n, shape, args)
+        n, m = len(ts), no_accident(len(ts), shape, leaves(problem.theta))
         pad = lambda x: np.concatenate([x, np.repeat(x[-1:], m - n, axis=0)]) if m > n else x
         into, out = turns(layout, shape)
         t = np.repeat(pad(ts), shape[0]) if layout.merged else pad(ts).copy()
         t = t.reshape(-1, *[1] * (len(shape) - layout.merged)) if layout.clock else t
         z, t = read_only(into(pad(zs))), read_only(t)
-        args = [x[:, None] if layout.columns and np.ndim(x) == 1 else x for x in args]
         fun = lambda z, *new: problem.f(t, z, rebuild(problem.theta, new))
-        values, pulled, held = record(fun, z, *args)
+        values, tape, held = record(fun, z, *layout.columns_of(problem.theta))
         if np.shape(values) != z.shape:
             raise ValueError(f"f has shape {np.shape(values)} for a batch of shape {z.shape}")
+        axis = (-1, 1) if layout.last else (0, shape[0] if layout.merged else 1)
+        return out(values)[:n], Back(tape, layout, (into, out), axis, n, m), held
 
-        def back(v, theta=True):
-            v = np.concatenate([v, np.zeros((m - n, v.shape[1]))]) if m > n else v
-            z_bar, *theta_bars = pulled(into(v), None if theta else 1)
-            return out(z_bar)[:n], flat(theta_bars) if theta else None
 
-        return out(values)[:n], back, held
+@dataclass(frozen=True)
+class Back:
+    """From the trace of f at n nodes: rows, or what moves."""
+
+    tape: Tape
+    layout: Layout
+    turns: tuple  # into the layout, and out of it
+    axis: tuple  # of the nodes, and how many places on it each has
+    n: int
+    m: int  # the nodes of the trace: some may have been added
+
+    def __call__(self, v: np.ndarray, theta: bool = True) -> tuple:
+        """v f_z at the nodes, (n, D), for v of that shape; and the sum of v f_theta, (P,), or None."""
+        into, out = self.turns
+        v = np.concatenate([v, np.zeros((self.m - self.n, v.shape[1]))]) if self.m > self.n else v
+        z_bar, *theta_bars = self.tape(into(v), None if theta else 1)
+        return out(z_bar)[: self.n], flat(theta_bars) if theta else None
+
+    def along(self, w: Any) -> np.ndarray:
+        """f_theta w at the nodes, (n, D), for w of the structure of theta."""
+        return self.turns[1](self.tape.along([None, *self.layout.columns_of(w)]))[: self.n]
+
+    def of(self, first: int, last: int) -> "Back":
+        """The rows of some of the nodes, as if f had been traced there alone: a guess, since of each
+        array in the trace an axis that is as long as there are nodes is taken for theirs."""
+        axis, places = self.axis
+        where = (..., slice(places * first, places * last))[1 + axis :]
+        mine = lambda x: isinstance(x, np.ndarray) and x.ndim and x.shape[axis] == places * self.m
+        part = self.tape.part(lambda x: x[where] if mine(x) else x)
+        return Back(part, self.layout, self.turns, self.axis, last - first, last - first)
 
 
 def in_pieces(many: Batch, ts: np.ndarray, zs: np.ndarray, most: int) -> tuple[np.ndarray, Callable]:
@@ -160,7 +192,7 @@ def turns(layout: Layout, shape: tuple) -> tuple[Callable, Callable]:
     if layout.last:
         into = lambda x: np.ascontiguousarray(x.T).reshape(*shape, len(x))
         return into, lambda x: x.reshape(-1, x.shape[-1]).T
-    size, rows = int(np.prod(shape)), shape[1:] if layout.merged else shape
+    size, rows = math.prod(shape), shape[1:] if layout.merged else shape
     return lambda x: x.reshape(-1, *rows), lambda x: x.reshape(-1, size)
 
 

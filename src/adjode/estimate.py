@@ -1,7 +1,9 @@
 """What can be seen of the error of a gradient at a small part of its cost."""
 
 import math
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -83,14 +85,14 @@ def embedded(errors, h, k) -> np.ndarray:
 
 
 def unresolved(
-    problem: InitialValueProblem, trajectory, found: Gradient, many: Batch | None, running=None
+    problem: InitialValueProblem, trajectory, found: Gradient, many: Batch | None, running=None, slopes=None
 ) -> float:
     """How far lambda' = -lambda f_z - g_z is from what the steps can follow, in relative error.
 
     In the middle of a step the cubic through lambda and its slopes at both ends misses the equation
     by about x^5 / 384, x the rate of lambda times the step; the scheme itself then by x^p / p!, of
     a higher power where f is smooth. z may rest, or move in another way, and its own error tell
-    nothing of this.
+    nothing of this. `slopes` are the lambda f_z + g_z at the nodes, before the jumps, where they are known.
     """
     (after, before), n = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1
     pull = adjoint_pullback(problem, running)
@@ -110,7 +112,8 @@ def unresolved(
     ts, h = trajectory.ts, np.diff(trajectory.ts)[steps]
     zs, fs = (x.reshape(n + 1, -1) for x in (trajectory.zs, trajectory.fs))
     left, right, column = after[steps], before[steps + 1], h[:, None]
-    ends, slopes = np.union1d(steps, steps + 1), np.empty_like(zs)
+    ends, slopes = np.union1d(steps, steps + 1), np.full_like(zs, np.nan) if slopes is None else slopes.copy()
+    ends = ends[np.any(np.isnan(slopes[ends]), axis=1)]
     slopes[ends] = rows(ts[ends], zs[ends], before[ends])
     slope_right, jumps = slopes[steps + 1], steps[np.any(left != before[steps], axis=1)]
     if jumps.size:
@@ -137,43 +140,53 @@ def stands_out(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
                      for n, near in zip(known, around, strict=True)])  # fmt: skip
 
 
+def some_direction(theta: Any) -> Any:
+    """A random direction, of the structure of theta, each entry times max(|theta|, 1)."""
+    theta, unflatten = flatten(theta)
+    return unflatten(np.random.default_rng(0).normal(size=theta.size) * np.maximum(np.abs(theta), 1.0))
+
+
 def unseen(
-    problem: InitialValueProblem, trajectory: Trajectory, found: Gradient, many: Batch | None
+    problem: InitialValueProblem, trajectory: Trajectory, found: Gradient, many: Batch | None, moves=None
 ) -> float:
     """The error of the integral of lambda f_theta, each entry times max(|theta|, 1).
 
     Steps are chosen for z. What f_theta does within a step, the integral alone knows: say, a
-    parameter that acts for a moment. So the error weights are applied to lambda f_theta w, for one
-    random w of that size; the sum over the steps is about the length of the error.
+    parameter that acts for a moment. So the error weights are applied to lambda f_theta w, for the
+    `some_direction` w; the sum over the steps is about the length of the error. `moves` are the
+    f_theta w, if they are known.
     """
-    (after, before), n, eps = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1, 1e-6
-    theta, unflatten = flatten(problem.theta)
-    if theta.size == 0:
+    (after, before), n, total = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1, 0.0
+    tableau = trajectory.tableau
+    if flatten(problem.theta)[0].size == 0:
         return 0.0
-    w = np.random.default_rng(0).normal(size=theta.size) * np.maximum(np.abs(theta), 1.0)
-    nudged = replace(problem, theta=unflatten(theta + eps * w))
-
-    def values(ts, zs):
-        """f with the nudge."""
-        if many:
-            try:
-                return Batch(nudged, many.layout).values(ts, zs)
-            except Exception:  # f does not take these nodes
-                pass
-        nodes = zip(ts, zs.reshape(-1, *problem.z0.shape), strict=True)
-        return [problem.f(t, z, nudged.theta) for t, z in nodes]
-
-    tableau, total = trajectory.tableau, 0.0
     some = np.flatnonzero(np.any(tableau.errors != 0, axis=0))
-    for steps in np.array_split(np.arange(n), -(-n // max(10, 2000 // problem.z0.size))):
-        h, k, c = np.diff(trajectory.ts)[steps], trajectory.stages[steps], tableau.c[some]
-        zs = trajectory.zs[steps].reshape(len(steps), 1, -1) + h[:, None, None] * (tableau.a[some] @ k)
-        ts, k = trajectory.ts[steps][:, None] + h[:, None] * c, k[:, some]
+    at_once = n if moves is not None else max(10, 2000 // problem.z0.size)
+    for steps in np.array_split(np.arange(n), -(-n // at_once)):
+        h, c = np.diff(trajectory.ts)[steps], tableau.c[some]
         lam = after[steps][:, None] + c[:, None] * (before[steps + 1] - after[steps])[:, None]
         try:
-            moved = (np.reshape(values(ts.ravel(), zs.reshape(ts.size, -1)), k.shape) - k) / eps
+            moved = moves[:, some] if moves is not None else by_nudge(problem, trajectory, many, steps, some)
         except Exception:  # f does not take the nudge: theta may be an index, or at the end of its range
             return 0.0
         rows = np.sum(lam * moved, axis=2, keepdims=True)
         total += float(np.sum(embedded(tableau.errors[:, some], h, rows)))
     return total if np.isfinite(total) else 0.0
+
+
+def by_nudge(problem, trajectory, many: Batch | None, steps, some, eps: float = 1e-6) -> np.ndarray:
+    """f_theta w at some stages of steps, by a difference. Raises what f does with theta + eps w."""
+    tableau, (theta, unflatten) = trajectory.tableau, flatten(problem.theta)
+    w = flatten(some_direction(problem.theta))[0]
+    nudged = replace(problem, theta=unflatten(theta + eps * w))
+    h, k = np.diff(trajectory.ts)[steps], trajectory.stages[steps]
+    zs = trajectory.zs[steps].reshape(len(steps), 1, -1) + h[:, None, None] * (tableau.a[some] @ k)
+    ts, k = trajectory.ts[steps][:, None] + h[:, None] * tableau.c[some], k[:, some]
+    zs, values = zs.reshape(ts.size, -1), None
+    if many:
+        with suppress(Exception):  # f does not take these nodes
+            values = Batch(nudged, many.layout).values(ts.ravel(), zs)
+    if values is None:
+        nodes = zip(ts.ravel(), zs.reshape(-1, *problem.z0.shape), strict=True)
+        values = [problem.f(t, z, nudged.theta) for t, z in nodes]
+    return (np.reshape(values, k.shape) - k) / eps

@@ -6,9 +6,11 @@ from adjode.batched import close, find_batch, stage_nodes, stages_that_count
 from adjode.discrete import adjoint_discrete, back_over
 from adjode.loss import Gradient, finish, loss_rows
 from adjode.problem import InitialValueProblem, Loss
+from adjode.steps import first_same_as_last
 from adjode.trajectory import Stats, Trajectory
 
 ROOM = 2**19  # numbers in the trace of a chunk of steps: 4 MB, the fastest on a cache of that size
+LIKELY = 100  # numbers in a trace for each in a state, a guess: f is first traced at as many steps as fit
 WIDE = 32  # above, a covector for each stage is cheaper than one for each entry of the state
 
 
@@ -31,13 +33,14 @@ def adjoint_fast(
     return swept(problem, loss, trajectory)[0]
 
 
-def swept(problem, loss, trajectory) -> tuple[Gradient, "Sweep | None"]:
-    """`adjoint_fast`, and the sweep that found it, if there was one."""
+def swept(problem, loss, trajectory, direction=None) -> tuple[Gradient, "Sweep | None"]:
+    """`adjoint_fast`, and the sweep that found it, if there was one; which notes f_theta times a
+    direction on its way."""
     if loss.running is not None or trajectory.stages is None or problem.z0.size == 0:
         return adjoint_discrete(problem, loss, trajectory), None
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     with np.errstate(all="ignore"):
-        sweep, points = Sweep(problem, trajectory, lam, jumps), []
+        sweep, points = Sweep(problem, trajectory, lam, jumps, direction=direction), []
         theta_bar = theta_bar + sweep.run()
     for n in reversed(range(len(trajectory.ts))):
         points += [(trajectory.ts[n], lam) for lam in (sweep.lams[n], sweep.after(n))]
@@ -52,24 +55,37 @@ class Refused(Exception):
 class Sweep:
     """lambda from the last node to the first, in chunks of steps, and theta_bar."""
 
-    def __init__(self, problem, trajectory, lam, jumps, way=None):
+    def __init__(self, problem, trajectory, lam, jumps, way=None, direction=None):
         self.trajectory, self.jumps, self.way, self.traced = trajectory, jumps, way, 0
         self.problem, kept = problem, stages_that_count(trajectory.tableau)
         self.back_over, self.implicit = back_over(problem, trajectory.tableau), trajectory.tableau.implicit
         self.a, self.b = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.b[kept]
         self.lams = np.empty((len(trajectory.ts), problem.z0.size))  # before the jumps
         self.lams[-1], self.batch, self.propagators = lam, None, []  # from the last step to the first
+        self.slopes = np.full_like(self.lams, np.nan)  # lambda f_z at the nodes, where it was met
+        self.together = True  # steps have parts of one trace
+        self.direction, self.moved = direction, []  # and f_theta times it, (steps, s, D), as above
         if way != "by_vjps":
-            nodes = self.nodes(len(self.lams) - 2, len(self.lams) - 1)
+            last = len(self.lams) - 1
+            steps = 1 if self.implicit else min(last, max(1, ROOM // (LIKELY * problem.z0.size * len(kept))))
+            nodes = stage_nodes(problem, trajectory, last - steps, last)
             self.batch, back, held = find_batch(problem, nodes)
-            self.traced += 1
+            self.traced += nodes.ts.size + 1
         if self.batch:
-            self.held, self.blocks = held, independent(problem.z0.shape, back, nodes.ts.size)
+            self.held, self.blocks = held / steps, independent(problem.z0.shape, back, nodes.ts.size)
+            self.first = None if self.implicit else (nodes, back)  # which the first chunk may use
 
-    def nodes(self, first, last):
+    def traced_nodes(self, first, last):
+        """The stages of the steps, and the map back from a trace that has their values."""
+        (nodes, back), self.first = self.first or (None, None), None
+        if nodes and last == len(self.lams) - 1 and len(nodes.hs) == last - first:
+            return nodes, back
         nodes = stage_nodes(self.problem, self.trajectory, first, last)
         self.traced += nodes.ts.size
-        return nodes
+        values, back = self.batch(nodes.ts.ravel(), nodes.zs.reshape(nodes.ts.size, -1))
+        if not nodes.agree(values):
+            raise Refused
+        return nodes, back
 
     def after(self, n):
         """lambda at node n, with the jump there."""
@@ -89,26 +105,49 @@ class Sweep:
             way = self.way or ("by_jacobians" if d <= WIDE or self.implicit else "by_stages")
             room = self.held + 3 * len(self.b) * self.blocks.size * d * (way == "by_jacobians")
             room += self.implicit * self.blocks.size * len(self.b) ** 2 * d
-            first = max(0, last - max(1, int(ROOM / room)))
+            steps = max(1, int(ROOM / room)) if self.together or way == "by_jacobians" else 1
+            if last == len(self.lams) - 1 and self.first:  # what is traced already will do
+                steps = min(steps, len(self.first[0].hs))
+            first = max(0, last - steps)
             try:
                 return getattr(self, way)(first, last), first
             except Exception:  # f refuses these nodes, or was Refused
-                if len(self.blocks) > 1:
+                if way == "by_stages" and self.together:
+                    self.together = False
+                elif len(self.blocks) > 1:
                     self.blocks = self.blocks.reshape(1, -1)
                 else:
                     self.batch = None
         return self.by_vjps(last), 0
 
-    def trace(self, nodes):
-        values, back = self.batch(nodes.ts.ravel(), nodes.zs.reshape(nodes.ts.size, -1))
-        if not nodes.agree(values):
-            raise Refused
-        return back
-
     @property
     def sees_ahead(self) -> bool:
         """Whether it is known of every step what it makes of a change of z: all f_z were computed."""
         return len(self.propagators) == len(self.lams) - 1 and not self.implicit
+
+    def note(self, back, shape):
+        """What f does where theta moves along the direction."""
+        try:
+            self.moved += [back.along(self.direction).reshape(shape)] if self.direction is not None else []
+        except Exception:  # autograd has no rule for it
+            self.direction = None
+
+    @property
+    def theta_moves(self) -> np.ndarray | None:
+        """f_theta times the direction at the stages, (N, s, D), zero at those that do not count and have
+        no weight in an error; or None where it is not known."""
+        if self.direction is None or sum(map(len, self.moved)) < len(self.lams) - 1:
+            return None
+        tableau, zs = self.trajectory.tableau, self.trajectory.zs.reshape(self.lams.shape)
+        moves = np.zeros((len(zs) - 1, len(tableau.b), zs.shape[1]))
+        moves[:, stages_that_count(tableau)] = np.concatenate(self.moved[::-1])
+        if np.any(tableau.errors[:, -1]) and first_same_as_last(tableau):
+            try:
+                end = self.batch(self.trajectory.ts[-1:], zs[-1:])[1].along(self.direction)
+            except Exception:  # f does not take this node
+                return None
+            moves[:, -1] = np.concatenate([moves[1:, 0], end])
+        return moves
 
     @property
     def at_once(self) -> int:
@@ -119,14 +158,13 @@ class Sweep:
         """What errors, (N, D), that the steps make come to at the nodes, (N + 1, D), to first order."""
         moved = np.zeros((len(errors) + 1, errors.shape[1]))
         for n, (blocks, step) in enumerate(reversed(self.propagators)):
-            moved[n + 1, blocks] = (step @ moved[n, blocks][:, :, None])[:, :, 0]
-            moved[n + 1] += errors[n]
+            moved[n + 1] = errors[n] + through(blocks, np.swapaxes(step, 1, 2), moved[n])
         return moved
 
     def by_jacobians(self, first, last):
         """All f_z from one trace: a covector for each entry of a block."""
-        nodes, blocks = self.nodes(first, last), self.blocks
-        back, h = self.trace(nodes), nodes.hs[:, None, None, None]
+        (nodes, back), blocks = self.traced_nodes(first, last), self.blocks
+        h = nodes.hs[:, None, None, None]
         f_z = jacobians(back, blocks, nodes.ts.shape)
         parts = (implicit_propagators if self.implicit else stage_propagators)(self.a, self.b, h, f_z)
         step = np.eye(blocks.shape[1]) + parts.sum(axis=0)
@@ -146,21 +184,27 @@ class Sweep:
         # rounding, in a linear system, is relative to its matrix
         stiff = 1 + self.implicit * np.max(np.abs(h[:, 0, 0, 0] * np.max(np.abs(f_z), axis=(1, 2, 3, 4))))
         theta_bar = proven(back, kappa_flat, big_flat, stiff * np.max(np.abs(lams), axis=(1, 2)))
+        self.slopes[first:last, blocks] = (before[:-1, :, None] @ f_z[:, 0])[:, :, 0]
         self.propagators += [(blocks, one) for one in reversed(step)]
+        self.note(back, nodes.zs.shape)
         return theta_bar
 
     def by_stages(self, first, last):
-        """One trace a step, pulled back once for each stage."""
-        theta_bar, nodes = 0.0, self.nodes(first, last)
+        """One trace of all, and of that the part of each step, pulled back once for each stage."""
+        (nodes, back), s = self.traced_nodes(first, last), len(self.b)
+        kappa, big, sizes = np.empty_like(nodes.zs), np.zeros_like(nodes.zs), np.empty(last - first)
         for n in reversed(range(last - first)):
-            one, lam = nodes.step(n), self.after(first + n + 1)
-            back, big = self.trace(one), np.zeros(one.zs.shape[1:])
-            kappa, a = np.multiply.outer(one.hs[0] * self.b, lam), one.hs[0] * self.a
-            for i in reversed(range(len(big))):  # what kappa still lacks above i is not asked for
-                kappa[i] += np.dot(a[i + 1 :, i], big[i + 1 :])
-                big[i] = back(kappa, theta=False)[0][i]
-            self.lams[first + n] = lam + big.sum(axis=0)
-            theta_bar = theta_bar + proven(back, kappa[None], big[None], np.max(np.abs(lam)))
+            lam, a, some = self.after(first + n + 1), nodes.hs[n] * self.a, kappa[n]
+            part = back.of(n * s, (n + 1) * s) if self.together else back
+            some[:], sizes[n] = np.multiply.outer(nodes.hs[n] * self.b, lam), np.max(np.abs(lam))
+            for i in reversed(range(s)):  # what kappa still lacks above i is not asked for
+                some[i] += np.dot(a[i + 1 :, i], big[n, i + 1 :])
+                big[n, i] = part(some, theta=False)[0][i]
+            self.lams[first + n] = lam + big[n].sum(axis=0)
+        theta_bar, starts = proven(back, kappa, big, sizes), np.zeros_like(kappa)
+        starts[:, 0] = self.lams[first:last]
+        self.slopes[first:last] = back(starts.reshape(nodes.ts.size, -1), theta=False)[0][::s]
+        self.note(back, nodes.zs.shape)
         return theta_bar
 
     def by_vjps(self, last):
@@ -170,6 +214,15 @@ class Sweep:
             self.lams[n], more, used = self.back_over(self.trajectory, n, self.after(n + 1))
             theta_bar, self.traced = theta_bar + more, self.traced + used
         return theta_bar
+
+
+def through(blocks, step, rows):
+    """Rows, (..., D), times a matrix of blocks, (B, d, d), each for its entries of a row."""
+    if len(blocks) == 1:
+        return rows @ step[0]
+    out = np.empty_like(rows)
+    out[..., blocks] = (rows[..., blocks][..., None, :] @ step)[..., 0, :]
+    return out
 
 
 def proven(back, kappa, big, size):

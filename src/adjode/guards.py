@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from adjode.checkpoint import adjoint_checkpointed
-from adjode.estimate import amplified, growth, reach, unresolved, unseen
+from adjode.estimate import amplified, growth, reach, some_direction, unresolved, unseen
 from adjode.fast import adjoint_fast, swept
 from adjode.halves import in_halves, misses
 from adjode.loss import Gradient
@@ -52,7 +52,7 @@ class Guard:
     def found_or_refused(self, adjoint, trajectory) -> Gradient:
         refuse_jumps(self.problem, trajectory)
         if adjoint is adjoint_fast:
-            found, sweep = swept(self.problem, self.loss, trajectory)
+            found, sweep = swept(self.problem, self.loss, trajectory, some_direction(self.problem.theta))
         else:
             options, sweep = {"rtol": self.rtol, "atol": self.atol}, None
             found = adjoint(self.problem, self.loss, trajectory, **options)
@@ -173,9 +173,10 @@ class Guard:
         of_z = max(of_z, self.astray(trajectory, sweep))
         if discrete and self.problem.z0.size:
             # a continuous adjoint has its own steps, that follow lambda
-            missed = unresolved(self.problem, trajectory, found, many, self.loss.running)
+            slopes, moves = (sweep.slopes, sweep.theta_moves) if sweep else (None, None)
+            missed = unresolved(self.problem, trajectory, found, many, self.loss.running, slopes)
             missed *= length(self.vector(found))
-            missed += KINKED * unseen(self.problem, trajectory, found, many)
+            missed += KINKED * unseen(self.problem, trajectory, found, many, moves)
             missed /= self.allowed(found)
         if discrete or trajectory.stages is None:
             return of_z, missed

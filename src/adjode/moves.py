@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from adjode.batched import in_pieces
-from adjode.fast import Sweep
+from adjode.fast import Sweep, through
 from adjode.loss import Gradient, loss_rows
 from adjode.problem import InitialValueProblem, Loss
 from adjode.structure import flatten
@@ -30,23 +30,25 @@ def changed(
     """
     (end, _, jumps), *rows = all_rows(problem, losses, trajectory, moves)
     n, ts, zs = len(moves) - 1, trajectory.ts, trajectory.zs.reshape(moves.shape)
-    h = np.tile(np.diff(ts) / 2, 2)[:, None]
-    lams = np.concatenate([sweep.lams[:-1], [sweep.after(i) for i in range(1, n + 1)]])
-    nodes = np.tile(ends(ts), 2), np.concatenate([ends(zs), ends(zs + moves)])
-    values, back = in_pieces(sweep.batch, *nodes, sweep.at_once)
-    come = sum(np.split(back(np.concatenate([-h * lams, h * lams]), theta=False)[0], 2))
+    h, afters = np.diff(ts)[:, None] / 2, np.stack([sweep.after(i) for i in range(n + 1)])
+    values, back = in_pieces(sweep.batch, np.tile(ts, 2), np.concatenate([zs, zs + moves]), sweep.at_once)
+    turned = lambda lams: sum(np.split(back(np.concatenate([-lams, lams]), theta=False)[0], 2))
+    at_starts = turned(sweep.lams)  # what the change of f_z adds to lambda' there
+    at_ends = turned(afters) if jumps else at_starts
+    come = np.concatenate([h * at_starts[:-1], h * at_ends[1:]])
     f = trajectory.fs.reshape(moves.shape)
-    turn = np.concatenate([values[2 * n : 3 * n], values[-1:]]) - f
-    parts, largest = [], 0.0
+    turn = values[n + 1 :] - f
+    more, starts = carried(sweep, come, [row[0] for row in rows], [row[2] for row in rows])
+    lams, h = np.concatenate([sweep.lams[:-1], afters[1:]]), np.tile(h, (2, 1))
+    parts, largest = [], max(beside(more[:, i], lams) for i in range(len(rows)))
     for i, (end_more, theta_bar, jumps_more) in enumerate(rows):
         own = float(i == 0)  # the moves themselves count once; another loss has but other rows
-        more, start = carried(sweep, own * come, end_more, jumps_more)
-        largest = max(largest, beside(more, lams))
-        theta_bar = theta_bar + back(np.concatenate([h * (more - own * lams), own * h * lams]))[1]
-        z0, theta = start.reshape(problem.z0.shape), flatten(problem.theta)[1](theta_bar)
+        here, there = at_nodes(h * (more[:, i] - own * lams)), at_nodes(own * h * lams)
+        theta_bar = theta_bar + back(np.concatenate([here, there]))[1]
+        z0, theta = starts[i].reshape(problem.z0.shape), flatten(problem.theta)[1](theta_bar)
         t1 = end_more @ f[-1] + own * end @ turn[-1]
         ts_bar = np.array([jumps_more[k] @ f[k] + own * jumps[k] @ turn[k] for k in jumps])
-        parts.append(replace(found, z0=z0, theta=theta, t0=-start @ f[0], t1=t1, ts=ts_bar))
+        parts.append(replace(found, z0=z0, theta=theta, t0=-starts[i] @ f[0], t1=t1, ts=ts_bar))
     return parts, largest
 
 
@@ -60,19 +62,26 @@ def all_rows(problem, losses, trajectory, moves) -> list:
     return [first, minus(rows[0], first), *(minus(row, rows[0]) for row in rows[1:])]
 
 
-def ends(x: np.ndarray) -> np.ndarray:
-    """What belongs to the nodes, at the beginnings of all steps, and then at their ends."""
-    return np.concatenate([x[:-1], x[1:]])
+def at_nodes(x: np.ndarray) -> np.ndarray:
+    """What belongs to the beginnings of all steps, and then to their ends, (2 N, D), added at the nodes."""
+    n, out = len(x) // 2, np.zeros((len(x) // 2 + 1, x.shape[1]))
+    out[:-1] += x[:n]
+    out[1:] += x[n:]
+    return out
 
 
-def carried(sweep: Sweep, come, end, jumps) -> tuple[np.ndarray, np.ndarray]:
-    """The change of lambda at the beginnings and at the ends of the steps, (2 N, D), and at t0, (D,). The
-    steps add half of what they do, `come`, at each end; the loss adds `end` at t1, and `jumps`."""
-    n, lam, found = len(come) // 2, end, np.empty_like(come)
+def carried(sweep: Sweep, come: np.ndarray, ends: list, jumps: list) -> tuple[np.ndarray, np.ndarray]:
+    """The change of lambda at the beginnings and at the ends of the steps, (2 N, L, D), and at t0, (L, D),
+    for L losses, of which each adds its own of `ends` at t1, and of `jumps`. The steps add half of what
+    they do, `come`, (2 N, D), at each end: to the first."""
+    n, lam = len(come) // 2, np.array(ends)
+    found, jumps = np.empty((2 * n, *lam.shape)), {i: np.stack([x[i] for x in jumps]) for i in jumps[0]}
     for i, (blocks, step) in zip(reversed(range(n)), sweep.propagators, strict=True):
-        found[n + i] = lam = lam + jumps[i + 1] if i + 1 in jumps else lam
-        inside, lam = (lam + come[n + i])[blocks], come[i].copy()
-        lam[blocks] += (inside[:, None] @ step)[:, 0]
+        lam = lam + jumps[i + 1] if i + 1 in jumps else lam.copy()
+        found[n + i] = lam
+        lam[0] += come[n + i]
+        lam = through(blocks, step, lam)
+        lam[0] += come[i]
         found[i] = lam
     return found, lam + jumps[0] if 0 in jumps else lam
 

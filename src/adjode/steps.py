@@ -36,11 +36,12 @@ def rk_steps(tableau: ButcherTableau, f: Callable, ts, z, theta) -> list:
 
 def stage_derivatives(tableau, field, t, z, h, k0) -> np.ndarray:
     """The k_i of `rk_step` for a flat plain state, shape (s, D); k0 = f(t, z) is at hand."""
-    a, ts, k = h * tableau.a, (t + h * tableau.c).tolist(), np.empty((len(tableau.b), len(z)))
-    k[0] = k0
-    for i in range(1, len(k)):
-        k[i] = field(ts[i], z + a[i, :i].dot(k[:i]))
-    return k
+    ts, weights = (t + h * tableau.c).tolist(), np.ones((len(tableau.b), len(tableau.b) + 1))
+    rows = np.zeros((len(tableau.b) + 1, len(z)))  # z, and below it the k_i: one product gives a Z_i
+    weights[:, 1:], rows[0], rows[1] = h * tableau.a, z, k0
+    for i in range(1, len(ts)):
+        rows[i + 1] = field(ts[i], weights[i].dot(rows))
+    return rows[1:]
 
 
 def fixed_steps(field, z, stops, tableau, n_steps) -> Iterator[tuple]:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import numpy as np
-from autograd.core import VJPNode, add_outgrads, primitive_vjps, vspace
-from autograd.tracer import Node, isbox, new_box, notrace_primitives, toposort, trace_stack
+from autograd.core import VJPNode, add_outgrads, vspace
+from autograd.tracer import isbox, new_box, toposort, trace_stack
 
 from adjode.problem import InitialValueProblem
 from adjode.structure import leaves, rebuild
@@ -48,79 +48,6 @@ def run_traced(roots: list, fun: Callable, args: tuple) -> tuple:
     if isinstance(value, np.ndarray) and value.dtype == object:  # boxes in a plain array: lost
         raise TypeError("the result could not be traced: use autograd.numpy in place of numpy")
     return value, out._node if traced else None
-
-
-class Recorded(Node):
-    """A node that keeps what was called, so that a VJP is made for the arguments asked for only."""
-
-    __slots__ = ["argnums", "call", "parents"]
-
-    def __init__(self, value, fun, args, kwargs, parent_argnums, parents):
-        self.call, self.argnums, self.parents = (fun, value, args, kwargs), parent_argnums, parents
-
-    def initialize_root(self):
-        self.call, self.argnums, self.parents = None, (), ()
-
-
-notrace_primitives[Recorded] = notrace_primitives[VJPNode]  # shapes, comparisons: as ever
-
-
-def record(fun: Callable, *args) -> tuple:
-    """`pullback` for many covectors, and how many numbers the trace holds.
-
-    ``back(v, n)`` gives the rows of the first n arguments alone, and leaves out what only the
-    others need. The derivatives of elementwise functions are computed once for all covectors.
-    """
-    roots = [Recorded.new_root() for _ in args]
-    value, end = run_traced(roots, fun, args)
-    order, plans, vjps = list(toposort(end)) if end else [], {}, {}
-    held = sum(np.size(node.call[1]) for node in order if node.call)
-
-    def plan(wanted):
-        live, steps = set(wanted), []
-        for node in reversed(order):  # from the arguments to the value
-            if not live.isdisjoint(node.parents):
-                live.add(node)
-        for node in order:
-            if node.call and node in live:
-                pairs = zip(node.argnums, node.parents, strict=True)
-                argnums, parents = zip(*(pair for pair in pairs if pair[1] in live), strict=True)
-                if (node, argnums) not in vjps:
-                    vjps[node, argnums] = vjp_of(argnums, *node.call)
-                steps.append((node, parents, vjps[node, argnums]))
-        return steps
-
-    def back(v, n=None):
-        if n not in plans:
-            plans[n] = plan(roots[:n])
-        rows = {end: (v, False)}
-        for node, parents, vjp in plans[n]:
-            for parent, part in zip(parents, vjp(rows.pop(node)[0]), strict=True):
-                rows[parent] = add_outgrads(rows.get(parent), part)
-        pairs = zip(roots[:n], args, strict=False)
-        return [rows[root][0] if root in rows else vspace(x).zeros() for root, x in pairs]
-
-    return value, back, held
-
-
-def vjp_of(argnums, primitive, value, args, kwargs) -> Callable:
-    """autograd's own; for an elementwise function its derivative, once, and then products; and for a
-    product with a matrix the transposed one, without the questions that autograd asks each time."""
-    vjp, fun = primitive_vjps[primitive](argnums, value, args, kwargs), primitive.fun
-    if kwargs or not np.isrealobj(value):
-        return vjp
-    if isinstance(fun, np.ufunc) and len(args) == 1:
-        (slope,) = vjp(np.ones(np.shape(value)))
-        return lambda v: (v * slope,)
-    if fun in (np.matmul, np.dot):
-        left, right = (np.ndim(x) for x in args)
-        if argnums == (0,) and left > 0 and right == 2:
-            transposed = np.asarray(args[1]).T
-            return lambda v: (np.matmul(v, transposed),)
-        if argnums == (1,) and left == 2 and right in (1, 2):
-            transposed = np.asarray(args[0]).T
-            return lambda v: (np.matmul(transposed, v),)
-    return vjp
 
 
 def adjoint_pullback(problem: InitialValueProblem, running: Callable | None = None) -> Callable:

@@ -12,7 +12,7 @@ from autograd.tracer import isbox, trace_stack
 
 import adjode
 from adjode import batched, fast
-from adjode.vjp import record
+from adjode.curvature.tangent import pushforward
 
 SAME = 1e-12  # the rounding of some hundred steps, with a margin of ten
 RNG = np.random.default_rng(5)
@@ -161,10 +161,11 @@ def test_a_batch_is_used_in_the_layout_that_suits_the_field(name):
     trajectory = adjode.solve(problem, rtol=1e-5)
     sweep = fast.Sweep(problem, trajectory, np.ones(problem.z0.size), {})
     sweep.run()
-    assert sweep.traced == trajectory.stats.steps * 12 + 13  # each once; a step and a VJP to begin
+    tried = 12 * min(trajectory.stats.steps, fast.ROOM // (fast.LIKELY * problem.z0.size * 12))
     if layout is None:
-        assert sweep.batch is None
+        assert sweep.batch is None and sweep.traced == trajectory.stats.steps * 12 + tried + 1
     else:
+        assert sweep.traced == trajectory.stats.steps * 12 + 1  # each once, and a VJP to compare
         assert sweep.batch.layout == batched.Layout(**layout)
         assert sweep.blocks.shape == (problem.z0.size // block, block)
 
@@ -253,8 +254,9 @@ def test_values_or_derivatives_that_a_batch_changes_are_refused(part, factor):
     assert batched.batch(doubtful(1), trajectory)  # so it is the factor
 
 
-def test_a_batch_that_goes_wrong_later_is_refused_there():
-    problem = doubtful(13, value=1 + 1e-9)  # the first trial has twelve nodes
+def test_a_batch_that_goes_wrong_later_is_refused_there(monkeypatch):
+    monkeypatch.setattr(fast, "LIKELY", fast.ROOM)
+    problem = doubtful(13, value=1 + 1e-9)  # the first trial has twelve nodes: a step
     trajectory = adjode.solve(problem, rtol=1e-9)
     sweep = fast.Sweep(problem, trajectory, np.cos(np.arange(3.0)), {})
     assert sweep.batch
@@ -372,7 +374,7 @@ def test_with_a_running_cost_the_core_does_the_work():
 def test_the_front_door_uses_it():
     problem, _, _ = problem_of("net")
     stats = adjode.gradient(problem, loss_of(problem.theta)).stats
-    assert stats.vjps == stats.steps * 12 + 13
+    assert stats.vjps == stats.steps * 12 + 1
 
 
 @pytest.mark.parametrize(
@@ -409,22 +411,6 @@ def test_the_batch_on_nodes_of_its_user():
     singles = [pull(*node) for node in zip(ts, zs, v, strict=True)]
     np.testing.assert_allclose(rows, [single[1] for single in singles], rtol=0, atol=1e-13)
     np.testing.assert_allclose(theta_bar, sum(single[2] for single in singles), rtol=0, atol=1e-12)
-
-
-def test_recorded_rows_are_those_of_the_pullback():
-    fun = lambda z, w, b: anp.concatenate([anp.tanh(anp.dot(z, w) + b), anp.exp(z[:1]) * b[0]])
-    args = Z3, W3, np.linspace(0.1, 0.3, 3)
-    value, back = adjode.pullback(fun, *args)
-    recorded, again, held = record(fun, *args)
-    np.testing.assert_array_equal(recorded, value)
-    assert held == sum([3, 3, 3, 1, 1, 1, 1, 4])  # dot, +, tanh, [:1], exp, [0], *, concatenate
-    for v in (np.arange(4.0), np.array([0.3, -1, 2, 5])):
-        for one, other in zip(again(v), back(v), strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-14)
-        (z_bar,) = again(v, 1)
-        np.testing.assert_allclose(z_bar, back(v)[0], rtol=1e-14)
-    assert record(lambda z: np.ones(2), 3.0)[1](np.ones(2)) == [0.0]
-    np.testing.assert_array_equal(record(lambda z: z, Z3)[1](Z3)[0], Z3)
 
 
 def test_a_problem_without_a_state_has_a_derivative_in_theta_alone():
@@ -478,6 +464,7 @@ def test_the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold(monkeypa
     for way, a_step in (("by_stages", held), ("by_jacobians", held + 3 * 4 * 3 * 3)):
         ends = [40]
         monkeypatch.setattr(fast, "ROOM", 7 * a_step)
+        monkeypatch.setattr(fast, "LIKELY", a_step // (3 * 4))
         sweep = fast.Sweep(problem, trajectory, np.ones(3), {}, way)
         while ends[-1] > 0:
             ends.append(sweep.chunk(ends[-1])[1])
@@ -563,6 +550,120 @@ def test_a_batch_says_what_is_wrong_with_the_shape_of_its_result():
     many = batched.Batch(adjode.InitialValueProblem(f, np.ones(2), 0.0, 1.0), batched.Layout())
     with pytest.raises(ValueError, match=r"f has shape \(5, 1\) for a batch of shape \(5, 2\)"):
         many(np.zeros(5), np.ones((5, 2)))
+
+
+TAKEN = [name for name, (*_, layout, _) in FIELDS.items() if layout is not None]
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_part_of_a_trace_is_the_batch_of_these_nodes(name):
+    problem, layout, _ = problem_of(name)
+    many = batched.Batch(problem, batched.Layout(**layout))
+    ts, zs, v = np.linspace(0.2, 0.9, 7), *RNG.normal(size=(2, 7, problem.z0.size))
+    back, alone = many(ts, zs)[1], many(ts[2:6], zs[2:6])[1]
+    part = back.of(2, 6)
+    for found, wanted in zip(part(v[2:6]), alone(v[2:6]), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-13)
+    assert part.tape.held < back.tape.held
+
+
+def random_theta(problem):
+    theta, unflatten = adjode.flatten(problem.theta)
+    return unflatten(RNG.normal(size=theta.size))
+
+
+def f_theta_w(problem, w, t, z):
+    flat = lambda nest: adjode.structure.leaves(nest)
+    fun = lambda *new: problem.f(t, z, adjode.structure.rebuild(problem.theta, new))
+    return np.ravel(pushforward(fun, flat(problem.theta), flat(w))[1])
+
+
+@pytest.mark.parametrize("count", [3, 5])  # three are as many as an axis: padded
+@pytest.mark.parametrize("name", [name for name in TAKEN if name != "no theta"])
+def test_what_moves_with_theta_at_the_nodes_of_a_batch(name, count):
+    problem, layout, _ = problem_of(name)
+    many, w = batched.Batch(problem, batched.Layout(**layout)), random_theta(problem)
+    ts, zs = np.linspace(0.2, 0.9, count), RNG.normal(size=(count, problem.z0.size))
+    found = many(ts, zs)[1].along(w)
+    singles = [f_theta_w(problem, w, t, z.reshape(problem.z0.shape)) for t, z in zip(ts, zs, strict=True)]
+    np.testing.assert_allclose(found, singles, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("room", [fast.ROOM, 1])  # one chunk, or a step at a time
+@pytest.mark.parametrize("way", ["by_jacobians", "by_stages"])
+@pytest.mark.parametrize(
+    "method", ["dop853", "dopri5"]
+)  # the last stage of dopri5 has no weight but in errors
+def test_a_sweep_notes_slopes_at_its_nodes_and_what_moves_with_theta(method, way, room, monkeypatch):
+    problem, _, _ = problem_of("net")
+    trajectory, w = adjode.solve(problem, method=method, rtol=1e-4, ts=[0.7]), random_theta(problem)
+    monkeypatch.setattr(fast, "ROOM", room)
+    jump = int(np.argmin(np.abs(trajectory.ts - 0.7)))
+    sweep = fast.Sweep(problem, trajectory, np.cos(np.arange(3.0)), {jump: np.ones(3)}, way, w)
+    sweep.run()
+    pull = adjode.adjoint_pullback(problem)
+    wanted = [pull(*node)[1] for node in zip(trajectory.ts, trajectory.zs, sweep.lams, strict=True)]
+    np.testing.assert_allclose(sweep.slopes[:-1], wanted[:-1], rtol=1e-11)
+    assert np.all(np.isnan(sweep.slopes[-1]))
+    tableau, moves = trajectory.tableau, sweep.theta_moves
+    for n, h in enumerate(np.diff(trajectory.ts)):
+        for i in np.flatnonzero(np.any(tableau.errors != 0, axis=0)):
+            z = trajectory.zs[n] + h * tableau.a[i] @ trajectory.stages[n]
+            one = f_theta_w(problem, w, trajectory.ts[n] + h * tableau.c[i], z)
+            np.testing.assert_allclose(moves[n, i], one, rtol=1e-11, atol=1e-13)
+
+
+def test_what_moves_with_theta_is_not_known_where_nobody_asked_or_nothing_can_tell(monkeypatch):
+    problem, _, _ = problem_of("net")
+    trajectory, w = adjode.solve(problem, method="dopri5"), random_theta(problem)
+
+    def moves(problem, direction, way=None):
+        sweep = fast.Sweep(problem, trajectory, np.ones(3), {}, way, direction)
+        sweep.run()
+        return sweep.theta_moves
+
+    assert moves(problem, None) is None and moves(problem, w, "by_vjps") is None
+    assert moves(problem, w).shape == (trajectory.stats.steps, 7, 3)
+    right, calls = batched.Back.along, []
+    last = lambda back, w: right(back, w) if back.n > 1 else calls.append(back.n) or 1 / 0
+    monkeypatch.setattr(batched.Back, "along", last)
+    assert moves(problem, w) is None and calls == [1]  # not at the end
+    monkeypatch.setattr(batched.Back, "along", lambda back, w: calls.append(back.n) or 1 / 0)
+    monkeypatch.setattr(fast, "ROOM", 1)
+    assert moves(problem, w) is None and len(calls) == 2  # once, and not for every chunk
+
+
+def test_where_the_parts_of_a_trace_are_wrong_each_step_has_its_own(monkeypatch):
+    problem, _, _ = problem_of("fifty")
+    trajectory, right, asked = adjode.solve(problem), batched.Back.of, []
+
+    def wrong(back, first, last):
+        asked.append((first, last))
+        return lambda v, theta: (right(back, first, last)(v, theta)[0] * (1 + 1e-9), None)
+
+    monkeypatch.setattr(batched.Back, "of", wrong)
+    sweep = fast.Sweep(problem, trajectory, np.cos(np.arange(50.0)), {})
+    sweep.run()
+    assert sweep.batch and not sweep.together and sweep.blocks.shape == (1, 50)
+    count = trajectory.stats.steps
+    assert len(asked) < count and sweep.traced == 12 * (count + len(asked)) + 1  # those tried, and all
+    plain = fast.Sweep(problem, trajectory, np.cos(np.arange(50.0)), {}, "by_vjps")
+    np.testing.assert_allclose(sweep.run(), plain.run(), rtol=SAME, atol=SAME)
+    np.testing.assert_allclose(sweep.lams, plain.lams, rtol=SAME, atol=SAME)
+
+
+def test_steps_that_go_together_are_traced_once():
+    problem, _, _ = problem_of("fifty")
+    traces, f = [], problem.f
+    counted = lambda t, z, theta: traces.append(np.size(z) // 50) or f(t, z, theta)
+    problem = adjode.InitialValueProblem(counted, problem.z0, problem.t0, problem.t1, problem.theta)
+    trajectory = adjode.solve(problem)
+    traces.clear()
+    sweep = fast.Sweep(problem, trajectory, np.ones(50), {})
+    sweep.run()
+    count, tried = trajectory.stats.steps, fast.ROOM // (fast.LIKELY * 50 * 12)
+    assert count > tried > 1
+    assert traces[-2:] == [1, 12 * (count - tried)]  # a state to compare, and what the trial left
 
 
 def test_values_of_a_batch_need_no_trace_and_rows_of_z_none_of_theta():

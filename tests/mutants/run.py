@@ -37,7 +37,6 @@ IMPLICIT = "adjode/test_stiff.py::test_discrete_adjoint_is_the_derivative_of_the
 RADAU = "adjode/test_stiff.py::test_radau_is_collocation_and_damps_what_is_stiff"
 UNTRACED = "adjode/test_bad_inputs.py::test_a_field_that_autograd_cannot_trace_is_never_a_zero_gradient"
 LAYOUTS = "adjode/test_fast.py::test_a_batch_is_used_in_the_layout_that_suits_the_field"
-RECORDED = "adjode/test_fast.py::test_recorded_rows_are_those_of_the_pullback"
 KEEPS_NOTHING = "adjode/test_memory.py::test_backsolve_keeps_nothing_of_its_steps"
 KEEPS_DECAY = "adjode/test_stiff.py::test_explicit_steps_stay_where_decay_decays"
 HANDS_OVER = "adjode/test_stiff.py::test_auto_hands_stiff_problems_over_and_keeps_the_others"
@@ -102,6 +101,8 @@ NODES = [
     *some("fast", "what_only_the_rows_of_theta_need_is_not_computed_where_nobody_asks"),
     *some("fast", "derivatives_are_those_of_one_state_also_where_values_are_lost_in_rounding"),
     *some("fast", "a_batch_is_tried_on_the_last_step_without_a_warning"),
+    *some("fast", "a_part_of_a_trace_is_the_batch_of_these_nodes"),
+    *some("fast", "what_moves_with_theta_at_the_nodes_of_a_batch"),
     "adjode/test_moves.py::test_a_batch_in_pieces_is_the_batch",
 ]
 IMPLICIT_STEPS = some(
@@ -155,6 +156,7 @@ ESTIMATES = some(
     "the_error_of_the_integral_over_theta_is_that_of_the_error_weights",
     "what_cannot_be_nudged_tells_nothing",
     "unresolved_is_what_cubics_miss_at_all_steps_or_at_some_and_where_it_was_hard",
+    "slopes_that_are_known_are_not_asked_for",
     "a_kink_in_a_short_step_counts_as_it_is",
     "unseen_is_the_error_of_lambda_f_theta_w_in_every_chunk",
     "a_nudge_without_a_value_tells_nothing",
@@ -263,6 +265,12 @@ AHEAD = some(
     "errors_travel_ahead_as_the_tangent_says",
     "a_sweep_sees_ahead_where_it_has_all_propagators_of_explicit_steps",
     "how_many_nodes_go_at_once_makes_no_difference",
+) + some(
+    "fast",
+    "a_sweep_notes_slopes_at_its_nodes_and_what_moves_with_theta",
+    "what_moves_with_theta_is_not_known_where_nobody_asked_or_nothing_can_tell",
+    "where_the_parts_of_a_trace_are_wrong_each_step_has_its_own",
+    "steps_that_go_together_are_traced_once",
 )
 TIME_GRADIENTS = [
     "adjode/test_closed_form.py::test_observations_anywhere_between_and_at_both_ends",
@@ -317,7 +325,8 @@ WHOLE = some(
 )
 TESTS = {
     "adjode/discrete": [STEPS_BACK, ALL_PARTS, "adjode/test_discrete.py", IMPLICIT, BAD],
-    "adjode/vjp": ["adjode/test_vjp.py", UNTRACED, LAYOUTS, RECORDED],
+    "adjode/vjp": ["adjode/test_vjp.py", UNTRACED, LAYOUTS],
+    "adjode/tape": ["adjode/test_tape.py", UNTRACED, LAYOUTS],
     "adjode/tableau": ["adjode/test_tableau.py", BAD, SOLVE, RADAU],
     "adjode/loss": ["adjode/test_loss.py", ALL_PARTS, BAD, OVERFLOW, JUMPS],
     "adjode/checkpoint": [*CHECKPOINTS, OVERFLOW],

@@ -13,8 +13,9 @@ from adjode.curvature.tangent import like
 from adjode.loss import AdjointPath, check_solves
 from adjode.problem import InitialValueProblem
 from adjode.structure import leaves, rebuild
+from adjode.tape import Recorded, vjp_of
 from adjode.trajectory import Trajectory
-from adjode.vjp import Recorded, run_traced, vjp_of
+from adjode.vjp import run_traced
 
 
 @dataclass(frozen=True)
