@@ -92,7 +92,7 @@ def unresolved(
     In the middle of a step the cubic through lambda and its slopes at both ends misses the equation
     by about x^5 / 384, x the rate of lambda times the step; the scheme itself then by x^p / p!, of
     a higher power where f is smooth. z may rest, or move in another way, and its own error tell
-    nothing of this. `slopes` are the lambda f_z + g_z at the nodes, before the jumps, where they are known.
+    nothing of this. `slopes` are the lambda f_z + g_z at the beginnings of the steps, where they are known.
     """
     (after, before), n = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1
     pull = adjoint_pullback(problem, running)
@@ -112,13 +112,15 @@ def unresolved(
     ts, h = trajectory.ts, np.diff(trajectory.ts)[steps]
     zs, fs = (x.reshape(n + 1, -1) for x in (trajectory.zs, trajectory.fs))
     left, right, column = after[steps], before[steps + 1], h[:, None]
-    ends, slopes = np.union1d(steps, steps + 1), np.full_like(zs, np.nan) if slopes is None else slopes.copy()
-    ends = ends[np.any(np.isnan(slopes[ends]), axis=1)]
-    slopes[ends] = rows(ts[ends], zs[ends], before[ends])
-    slope_right, jumps = slopes[steps + 1], steps[np.any(left != before[steps], axis=1)]
-    if jumps.size:
-        slopes[jumps] = rows(ts[jumps], zs[jumps], after[jumps])
-    slope_left = slopes[steps]
+    slopes = np.full_like(zs, np.nan) if slopes is None else slopes.copy()
+    unknown = lambda nodes: np.any(np.isnan(slopes[nodes]), axis=1)
+    starts = steps[unknown(steps)]
+    if starts.size:
+        slopes[starts] = rows(ts[starts], zs[starts], after[starts])
+    slope_left, slope_right = slopes[steps], slopes[steps + 1]
+    other = unknown(steps + 1) | np.any(before[steps + 1] != after[steps + 1], axis=1)  # t1, and jumps
+    ends = steps[other] + 1
+    slope_right[other] = rows(ts[ends], zs[ends], before[ends])
     middle = (zs[steps] + zs[steps + 1]) / 2 + column / 8 * (fs[steps] - fs[steps + 1])
     lam = (left + right) / 2 - column / 8 * (slope_left - slope_right)  # lambda' = - the slopes
     slope = rows(ts[steps] + h / 2, middle, lam)

@@ -62,7 +62,7 @@ class Sweep:
         self.a, self.b = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.b[kept]
         self.lams = np.empty((len(trajectory.ts), problem.z0.size))  # before the jumps
         self.lams[-1], self.batch, self.propagators = lam, None, []  # from the last step to the first
-        self.slopes = np.full_like(self.lams, np.nan)  # lambda f_z at the nodes, where it was met
+        self.slopes = np.full_like(self.lams, np.nan)  # lams times f_z there, where it was met
         self.together = True  # steps have parts of one trace
         self.direction, self.moved = direction, []  # and f_theta times it, (steps, s, D), as above
         if way != "by_vjps":
