@@ -169,15 +169,14 @@ class Guard:
                     break
             return DOUBT / CONFIRMED * self.distance(found, second), 0.0
         relative, many = amplified(trajectory, found, self.rtol, self.atol, discrete), sweep and sweep.batch
-        of_z, missed = relative * length(self.vector(found)) / self.allowed(found), 0.0
-        of_z = max(of_z, self.astray(trajectory, sweep))
+        size, allowed, missed = length(self.vector(found)), self.allowed(found), 0.0
+        of_z = max(relative * size / allowed, self.astray(trajectory, sweep))
         if discrete and self.problem.z0.size:
             # a continuous adjoint has its own steps, that follow lambda
             slopes, moves = (sweep.slopes, sweep.theta_moves) if sweep else (None, None)
-            missed = unresolved(self.problem, trajectory, found, many, self.loss.running, slopes)
-            missed *= length(self.vector(found))
+            missed = size * unresolved(self.problem, trajectory, found, many, self.loss.running, slopes)
             missed += KINKED * unseen(self.problem, trajectory, found, many, moves)
-            missed /= self.allowed(found)
+            missed /= allowed
         if discrete or trajectory.stages is None:
             return of_z, missed
         other, sweep = swept(self.problem, self.loss, trajectory)  # takes but a moment beside it
