@@ -112,7 +112,7 @@ def unresolved(
     ts, h = trajectory.ts, np.diff(trajectory.ts)[steps]
     zs, fs = (x.reshape(n + 1, -1) for x in (trajectory.zs, trajectory.fs))
     left, right, column = after[steps], before[steps + 1], h[:, None]
-    slopes = np.full_like(zs, np.nan) if slopes is None else slopes.copy()
+    slopes = np.nan * zs if slopes is None else slopes.copy()
     unknown = lambda nodes: np.any(np.isnan(slopes[nodes]), axis=1)
     starts = steps[unknown(steps)]
     if starts.size:

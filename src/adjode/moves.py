@@ -65,7 +65,7 @@ def all_rows(problem, losses, trajectory, moves) -> list:
 def at_nodes(x: np.ndarray) -> np.ndarray:
     """What belongs to the beginnings of all steps, and then to their ends, (2 N, D), added at the nodes."""
     n, out = len(x) // 2, np.zeros((len(x) // 2 + 1, x.shape[1]))
-    out[:-1] += x[:n]
+    out[:-1] = x[:n]
     out[1:] += x[n:]
     return out
 

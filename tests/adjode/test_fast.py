@@ -552,6 +552,11 @@ def test_a_batch_says_what_is_wrong_with_the_shape_of_its_result():
         many(np.zeros(5), np.ones((5, 2)))
 
 
+def random_theta(problem):
+    theta, unflatten = adjode.flatten(problem.theta)
+    return unflatten(RNG.normal(size=theta.size))
+
+
 TAKEN = [name for name, (*_, layout, _) in FIELDS.items() if layout is not None]
 
 
@@ -565,11 +570,9 @@ def test_a_part_of_a_trace_is_the_batch_of_these_nodes(name):
     for found, wanted in zip(part(v[2:6]), alone(v[2:6]), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-13)
     assert part.tape.held < back.tape.held
-
-
-def random_theta(problem):
-    theta, unflatten = adjode.flatten(problem.theta)
-    return unflatten(RNG.normal(size=theta.size))
+    if name not in ("no theta", "slope of an energy"):  # grad, inside of f, notes how many nodes there are
+        w = random_theta(problem)
+        np.testing.assert_allclose(part.along(w), back.along(w)[2:6], rtol=1e-12, atol=1e-13)
 
 
 def f_theta_w(problem, w, t, z):
@@ -578,13 +581,15 @@ def f_theta_w(problem, w, t, z):
     return np.ravel(pushforward(fun, flat(problem.theta), flat(w))[1])
 
 
-@pytest.mark.parametrize("count", [3, 5])  # three are as many as an axis: padded
+@pytest.mark.parametrize("count", [3, 5, 8])  # as many as an axis of the state, none, of theta: padded
 @pytest.mark.parametrize("name", [name for name in TAKEN if name != "no theta"])
 def test_what_moves_with_theta_at_the_nodes_of_a_batch(name, count):
     problem, layout, _ = problem_of(name)
     many, w = batched.Batch(problem, batched.Layout(**layout)), random_theta(problem)
     ts, zs = np.linspace(0.2, 0.9, count), RNG.normal(size=(count, problem.z0.size))
-    found = many(ts, zs)[1].along(w)
+    back = many(ts, zs)[1]
+    assert back.m == batched.no_accident(count, problem.z0.shape, adjode.structure.leaves(problem.theta))
+    found = back.along(w)
     singles = [f_theta_w(problem, w, t, z.reshape(problem.z0.shape)) for t, z in zip(ts, zs, strict=True)]
     np.testing.assert_allclose(found, singles, rtol=1e-11, atol=1e-13)
 

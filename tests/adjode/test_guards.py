@@ -1112,6 +1112,8 @@ def test_unseen_is_the_error_of_lambda_f_theta_w_in_every_chunk(batched, size):
     if batched:
         _, sweep = fast.swept(problem, loss, trajectory, some_direction(theta))
         assert unseen(problem, trajectory, found, many, sweep.theta_moves) == pytest.approx(wanted, rel=1e-9)
+        unfit = replace(many, layout=None)  # a batch that f does not take: state by state
+        assert unseen(problem, trajectory, found, unfit) == pytest.approx(wanted, rel=1e-3)
 
 
 def test_a_nudge_without_a_value_tells_nothing():

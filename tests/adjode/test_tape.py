@@ -105,6 +105,8 @@ def test_complex_products_and_scalars_go_autograds_way():
     np.testing.assert_allclose(record(turn, x)[1](v), adjode.pullback(turn, x)[1](v), rtol=1e-14)
     for fun in (lambda x: anp.dot(2.0, x), lambda x: anp.dot(x, 2.0)):
         np.testing.assert_allclose(record(fun, x)[1](v), adjode.pullback(fun, x)[1](v), rtol=1e-14)
+    (row,) = record(lambda s: anp.dot(s, x), 2.0)[1](v)
+    assert row == pytest.approx(np.sum(v * x))
 
 
 def net(z, w, b, scale):
@@ -176,3 +178,7 @@ def test_a_part_is_the_tape_of_these_entries_alone(first, last):
     v = RNG.normal(size=(5, 5))  # and the whole is what it was
     for found, wanted in zip(tape(v), adjode.pullback(net, *NET)[1](v), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-13)
+    idle = record(lambda z, w: 2 * w, NET[0], np.ones((5, 2)))[1].part(
+        lambda x: x[first:last] if np.ndim(x) else x
+    )
+    np.testing.assert_array_equal(idle(np.ones((last - first, 2)))[0], np.zeros((last - first, 3)))
