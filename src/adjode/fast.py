@@ -62,7 +62,7 @@ class Sweep:
         self.a, self.b = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.b[kept]
         self.lams = np.empty((len(trajectory.ts), problem.z0.size))  # before the jumps
         self.lams[-1], self.batch, self.propagators = lam, None, []  # from the last step to the first
-        self.slopes = np.full_like(self.lams, np.nan)  # lams times f_z there, where it was met
+        self.slopes = np.full(self.lams.shape, np.nan)  # lams times f_z there, where it was met
         self.together = True  # steps have parts of one trace
         self.direction, self.moved = direction, []  # and f_theta times it, (steps, s, D), as above
         if way != "by_vjps":
@@ -70,7 +70,7 @@ class Sweep:
             steps = 1 if self.implicit else min(last, max(1, ROOM // (LIKELY * problem.z0.size * len(kept))))
             nodes = stage_nodes(problem, trajectory, last - steps, last)
             self.batch, back, held = find_batch(problem, nodes)
-            self.traced += nodes.ts.size + 1
+            self.traced = nodes.ts.size + 1
         if self.batch:
             self.held, self.blocks = held / steps, independent(problem.z0.shape, back, nodes.ts.size)
             self.first = None if self.implicit else (nodes, back)  # which the first chunk may use
@@ -105,7 +105,7 @@ class Sweep:
             way = self.way or ("by_jacobians" if d <= WIDE or self.implicit else "by_stages")
             room = self.held + 3 * len(self.b) * self.blocks.size * d * (way == "by_jacobians")
             room += self.implicit * self.blocks.size * len(self.b) ** 2 * d
-            steps = max(1, int(ROOM / room)) if self.together or way == "by_jacobians" else 1
+            steps = max(1, int(ROOM / room)) if self.together else 1
             if last == len(self.lams) - 1 and self.first:  # what is traced already will do
                 steps = min(steps, len(self.first[0].hs))
             first = max(0, last - steps)

@@ -140,6 +140,8 @@ def test_implicit_schemes_one_linear_system_for_the_stages_of_each_step(name, sc
     found, sweep = fast.swept(problem, loss_of(problem.theta, [0.7]), trajectory)
     wanted = adjode.adjoint_discrete(problem, loss_of(problem.theta, [0.7]), trajectory)
     assert (sweep.batch is None) == (layout is None)
+    if sweep.batch:  # of the last step alone to begin with
+        assert sweep.traced == (trajectory.stats.steps + 1) * sweep.b.size + 1
     assert differ(found, wanted) < SAME
 
 
@@ -215,7 +217,7 @@ def test_a_guess_at_the_structure_that_is_wrong_is_refused():
     sweep = fast.Sweep(problem, trajectory, np.ones(2), {})
     assert sweep.blocks.shape == (2, 1)
     sweep.run()
-    assert sweep.blocks.shape == (1, 2) and sweep.batch
+    assert sweep.blocks.shape == (1, 2) and sweep.batch and sweep.together
     assert differ(*both(problem, loss_of(0.7), trajectory)) < SAME
 
 
@@ -420,10 +422,20 @@ def test_a_problem_without_a_state_has_a_derivative_in_theta_alone():
     assert found.theta == 6.0 and found.z0.shape == (0,)
 
 
+def test_rows_go_through_blocks_as_through_the_whole_matrix():
+    for blocks in (np.arange(4)[None], np.array([[0, 2], [3, 1]]), np.arange(4)[:, None]):
+        step, whole = RNG.normal(size=(*blocks.shape, blocks.shape[1])), np.zeros((4, 4))
+        for rows, block in zip(blocks, step, strict=True):
+            whole[np.ix_(rows, rows)] = block
+        for shape in ((4,), (3, 4)):
+            rows = RNG.normal(size=shape)
+            np.testing.assert_allclose(fast.through(blocks, step, rows), rows @ whole, rtol=1e-13)
+
+
 @pytest.mark.parametrize("off, refused", [(0.0, False), (2e-12, False), (4e-12, True), (np.nan, True)])
 def test_a_guess_is_proven_by_the_rows_to_a_trillionth_of_lambda_and_its_parts(off, refused):
-    # the scale of each step is |lambda| plus its largest part: 1 + 2, and 10 + 2
-    kappa = np.array([[[1.0, 0.5], [0.2, -0.3]], [[1.0, 0.1], [0.7, 0.0]]])
+    # the scale of each step is |lambda| plus its largest part: 1 + 2, and 10 + 20
+    kappa = np.array([[[1.0, 0.5], [0.2, -0.3]], [[10.0, 0.1], [0.7, 0.0]]])
     back = lambda v: (2.0 * v, np.sum(v, axis=0))
     big = 2.0 * kappa
     big[0, 1, 0] += off
@@ -432,7 +444,7 @@ def test_a_guess_is_proven_by_the_rows_to_a_trillionth_of_lambda_and_its_parts(o
             fast.proven(back, kappa, big, np.array([1.0, 10.0]))
     else:
         theta_bar = fast.proven(back, kappa, big, np.array([1.0, 10.0]))
-        np.testing.assert_allclose(theta_bar, [2.9, 0.3], rtol=1e-14)
+        np.testing.assert_allclose(theta_bar, [11.9, 0.3], rtol=1e-14)
     far = 2.0 * kappa
     far[1, 0, 1] += 10e-12  # beside a larger lambda
     fast.proven(back, kappa, far, np.array([1.0, 10.0]))
@@ -474,7 +486,8 @@ def test_the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold(monkeypa
         whole.run()
         np.testing.assert_allclose(sweep.lams, whole.lams, rtol=SAME)
     monkeypatch.setattr(fast, "ROOM", 1)
-    assert fast.Sweep(problem, trajectory, np.ones(3), {}).chunk(40)[1] == 39  # one step at least
+    sweep = fast.Sweep(problem, trajectory, np.ones(3), {})
+    assert [sweep.chunk(n)[1] for n in (40, 39)] == [39, 38]  # one step at least
     implicit = adjode.solve_fixed(problem, adjode.radau(), 40)  # and its linear systems, (3 x 3)^2
     sweep = fast.Sweep(problem, implicit, np.ones(3), {})
     monkeypatch.setattr(fast, "ROOM", 20 * (sweep.held + 3 * 3 * 3 * 3 + (3 * 3) ** 2))
@@ -611,6 +624,7 @@ def test_a_sweep_notes_slopes_at_its_nodes_and_what_moves_with_theta(method, way
     np.testing.assert_allclose(sweep.slopes[:-1], wanted[:-1], rtol=1e-11)
     assert np.all(np.isnan(sweep.slopes[-1]))
     tableau, moves = trajectory.tableau, sweep.theta_moves
+    assert fast.swept(problem, loss_of(problem.theta), trajectory, w)[1].theta_moves.shape == moves.shape
     for n, h in enumerate(np.diff(trajectory.ts)):
         for i in np.flatnonzero(np.any(tableau.errors != 0, axis=0)):
             z = trajectory.zs[n] + h * tableau.a[i] @ trajectory.stages[n]
@@ -644,12 +658,14 @@ def test_where_the_parts_of_a_trace_are_wrong_each_step_has_its_own(monkeypatch)
 
     def wrong(back, first, last):
         asked.append((first, last))
-        return lambda v, theta: (right(back, first, last)(v, theta)[0] * (1 + 1e-9), None)
+        return lambda v, theta: (
+            theta is not False or (right(back, first, last)(v, theta)[0] * (1 + 1e-9), None)
+        )
 
     monkeypatch.setattr(batched.Back, "of", wrong)
     sweep = fast.Sweep(problem, trajectory, np.cos(np.arange(50.0)), {})
     sweep.run()
-    assert sweep.batch and not sweep.together and sweep.blocks.shape == (1, 50)
+    assert sweep.batch and sweep.together is False and sweep.blocks.shape == (1, 50)
     count = trajectory.stats.steps
     assert len(asked) < count and sweep.traced == 12 * (count + len(asked)) + 1  # those tried, and all
     plain = fast.Sweep(problem, trajectory, np.cos(np.arange(50.0)), {}, "by_vjps")

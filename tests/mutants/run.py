@@ -271,6 +271,7 @@ AHEAD = some(
     "what_moves_with_theta_is_not_known_where_nobody_asked_or_nothing_can_tell",
     "where_the_parts_of_a_trace_are_wrong_each_step_has_its_own",
     "steps_that_go_together_are_traced_once",
+    "rows_go_through_blocks_as_through_the_whole_matrix",
 )
 TIME_GRADIENTS = [
     "adjode/test_closed_form.py::test_observations_anywhere_between_and_at_both_ends",
