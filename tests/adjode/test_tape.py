@@ -105,8 +105,9 @@ def test_complex_products_and_scalars_go_autograds_way():
     np.testing.assert_allclose(record(turn, x)[1](v), adjode.pullback(turn, x)[1](v), rtol=1e-14)
     for fun in (lambda x: anp.dot(2.0, x), lambda x: anp.dot(x, 2.0)):
         np.testing.assert_allclose(record(fun, x)[1](v), adjode.pullback(fun, x)[1](v), rtol=1e-14)
-    (row,) = record(lambda s: anp.dot(s, x), 2.0)[1](v)
-    assert row == pytest.approx(np.sum(v * x))
+    m, v = np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([[0.3, -0.7], [0.1, 0.2]])
+    (row,) = record(lambda s: anp.dot(s, m), 2.0)[1](v)
+    assert np.shape(row) == () and row == pytest.approx(np.sum(v * m))
 
 
 def net(z, w, b, scale):
