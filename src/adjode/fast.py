@@ -71,8 +71,12 @@ class Sweep:
             nodes = stage_nodes(problem, trajectory, last - steps, last)
             self.batch, back, held = find_batch(problem, nodes)
             self.traced = nodes.ts.size + 1
+            try:
+                self.blocks = self.batch and independent(problem.z0.shape, back, nodes.ts.size)
+            except Exception:  # f does not take that many covectors
+                self.batch = None
         if self.batch:
-            self.held, self.blocks = held / steps, independent(problem.z0.shape, back, nodes.ts.size)
+            self.held = max(held / steps, 1.0)
             self.first = None if self.implicit else (nodes, back)  # which the first chunk may use
 
     def traced_nodes(self, first, last):
@@ -166,6 +170,8 @@ class Sweep:
         (nodes, back), blocks = self.traced_nodes(first, last), self.blocks
         h = nodes.hs[:, None, None, None]
         f_z = jacobians(back, blocks, nodes.ts.shape)
+        if not apart(back, blocks, f_z):
+            raise Refused
         parts = (implicit_propagators if self.implicit else stage_propagators)(self.a, self.b, h, f_z)
         step = np.eye(blocks.shape[1]) + parts.sum(axis=0)
         before = np.empty((last - first + 1, *blocks.shape))  # the jumps, at the ends of the steps
@@ -184,7 +190,8 @@ class Sweep:
         # rounding, in a linear system, is relative to its matrix
         stiff = 1 + self.implicit * np.max(np.abs(h[:, 0, 0, 0] * np.max(np.abs(f_z), axis=(1, 2, 3, 4))))
         theta_bar = proven(back, kappa_flat, big_flat, stiff * np.max(np.abs(lams), axis=(1, 2)))
-        self.slopes[first:last, blocks] = (before[:-1, :, None] @ f_z[:, 0])[:, :, 0]
+        if not self.implicit:  # the first stage is at the node
+            self.slopes[first:last, blocks] = (before[:-1, :, None] @ f_z[:, 0])[:, :, 0]
         self.propagators += [(blocks, one) for one in reversed(step)]
         self.note(back, nodes.zs.shape)
         return theta_bar
@@ -247,6 +254,17 @@ def jacobians(back, blocks, shape):
         unit[:, blocks[:, e]] = 1.0
         found[:, :, e] = back(unit, theta=False)[0][:, blocks]
     return found.reshape(*shape, *found.shape[1:])
+
+
+def apart(back, blocks, f_z) -> bool:
+    """Whether the blocks, (steps, s, B, d, d), are all of f_z: for one random row at each node. Where lambda
+    is zero it tells nothing, and the propagators are asked about more than lambda."""
+    if len(blocks) == 1:
+        return True
+    row = np.random.default_rng(0).normal(size=(f_z.shape[0] * f_z.shape[1], blocks.size))
+    whole, f_z = back(row, theta=False)[0][:, blocks], f_z.reshape(len(row), *f_z.shape[2:])
+    parts = (row[:, blocks][:, :, None] @ f_z)[:, :, 0]
+    return close(parts, whole, np.max(np.abs(f_z), axis=(1, 2, 3))[:, None, None])
 
 
 def stage_propagators(a, b, h, f_z):

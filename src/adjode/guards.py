@@ -25,6 +25,7 @@ LOOSER = 10.0  # a gradient with tolerances so many times larger is off by about
 CONFIRMED = 0.5  # of what is allowed: a second gradient is no estimate, but it has errors too
 KINKED = 10.0  # what error weights may miss of f_theta where it has kinks; elsewhere they see little
 LOST = 1e3  # times what is allowed
+BACK = 4.0  # what is far off may be worse off on its way back: the witness knows, and is asked early
 CLOSE = 0.9  # of what is allowed: beside a gradient that is ten times as good
 ROUNDS = 4
 HALVINGS = 6  # half of what f changes by in a sixty-fourth of a step is as good as a jump
@@ -187,10 +188,11 @@ class Guard:
         return of_z, DOUBT / CONFIRMED * self.distance(found, other)
 
     def astray(self, trajectory, sweep) -> float:
-        """How far off the states get, beside what a gradient may be off by; zero where that is not seen."""
+        """How far off the states get, beside what a gradient may be off by; zero where that is not seen.
+        With a margin: rows that change with the states may grow on their way back as these did."""
         if not (sweep and sweep.sees_ahead):
             return 0.0
-        return reach(trajectory, sweep, self.rtol, self.atol) / (100 * self.rtol)
+        return BACK * reach(trajectory, sweep, self.rtol, self.atol) / (100 * self.rtol)
 
     def anew(self, factor, tableau, grid=None) -> tuple[Trajectory, Gradient]:
         """A solve with tolerances times `factor`, and its discrete adjoint."""

@@ -556,6 +556,68 @@ def test_values_agree_to_the_rounding_of_f_and_of_z_over_a_step():
         assert scale(z, h).agree(values)
         assert not scale(z, h).agree(values + 0.2 * allowed)
     assert not scale(0.0, 1.0).agree(np.array([[3.0], [np.nan]]))
+    steps = np.array([[[1.0, 0.0], [2.0, 0.0]], [[1e9, 0.0], [2e9, 0.0]]])  # a large step beside a small one
+    nodes = batched.Nodes(np.zeros((2, 2)), 0.0 * steps, steps, np.array([0.1, 0.1]))
+    for off, agrees in ((1.9e-12, True), (2.1e-12, False)):
+        values = steps.reshape(4, 2).copy()
+        values[0, 1] += off
+        assert nodes.agree(values) == agrees
+
+
+def test_a_batch_is_wrong_where_states_are_small_though_they_grow_large():
+    # the sum over all nodes in a batch: far off at first, and nothing beside the states at last
+    f = lambda t, z, theta: z - theta * anp.tanh(anp.sum(z)) * np.ones(2)
+    problem = adjode.InitialValueProblem(f, np.array([0.5, 0.3]), 0.0, 30.0, 0.5)
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z))
+    assert differ(*both(problem, loss, adjode.solve(problem))) < SAME
+
+
+def test_blocks_are_held_against_rows_that_lambda_does_not_have():
+    # three entries behind the first one depend on each other, and sum to a constant; lambda is zero there
+    def f(t, z, theta):
+        slope = -anp.sin(z[1])
+        return anp.stack([-theta * z[0], z[2], slope, -z[2] - slope])
+
+    problem = adjode.InitialValueProblem(f, np.array([2.0, 1.0, 1.0, 0.0]), 0.0, 3.0, 0.5)
+    trajectory = adjode.solve(problem)
+    sweep = fast.Sweep(problem, trajectory, np.array([1.0, 0.0, 0.0, 0.0]), {})
+    assert sweep.blocks.shape == (4, 1)
+    sweep.run()
+    assert sweep.blocks.shape == (1, 4) and sweep.sees_ahead
+    push = np.zeros((trajectory.stats.steps, 4))
+    push[0, 2] = 1e-6
+    assert abs(sweep.ahead(push)[-1, 1]) > 1e-7  # a push of the third entry moves the second
+
+
+@pytest.mark.parametrize("method", ["dopri5", "auto"])
+def test_a_field_that_leaves_no_trace_at_first(method):
+    inner = np.random.default_rng(0).normal(size=(64, 64)) / 8
+
+    def f(t, z, theta):
+        return z if np.all(t > 1.0) else theta * anp.tanh(anp.dot(z, inner)) + z
+
+    problem = adjode.InitialValueProblem(f, np.linspace(0.5, 1, 64), 0.0, 2.0, 0.1)
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(z))
+    trajectory = adjode.solve(problem, method=method, ts=[1.0])
+    assert differ(*both(problem, loss, trajectory)) < SAME
+
+
+@pytest.mark.parametrize("size", [3, 40])
+def test_a_field_that_takes_no_more_than_one_covector_at_a_time(size):
+    fussy = primitive(lambda z: np.sin(z))
+
+    def rows(ans, z):
+        def row(v):
+            if np.ndim(v) > 1 and np.any(v[0] != 0):
+                raise RuntimeError("not two nodes at once")
+            return v * np.cos(z)
+
+        return row
+
+    defvjp(fussy, rows)
+    f = lambda t, z, theta: theta * fussy(z)
+    problem = adjode.InitialValueProblem(f, np.linspace(0.5, 1, size), 0.0, 1.0, 0.7)
+    assert differ(*both(problem, loss_of(0.7), adjode.solve(problem))) < SAME
 
 
 def test_a_batch_says_what_is_wrong_with_the_shape_of_its_result():

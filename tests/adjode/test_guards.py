@@ -915,10 +915,10 @@ def test_an_estimate_has_its_parts_in_the_unit_of_what_is_allowed(monkeypatch):
             ("unseen", many, known[1]),
         ]
     assert far == [(trajectory, ahead, 1e-3, 1e-5)]
-    reached[0] = 0.7  # of what is allowed, 100 rtol
-    assert guard.estimate(trajectory, found, True, ahead) == pytest.approx((0.7, missed))
+    reached[0] = 0.7  # of what is allowed, 100 rtol, with a margin of four
+    assert guard.estimate(trajectory, found, True, ahead) == pytest.approx((2.8, missed))
     assert guard.estimate(trajectory, found, True, None) == pytest.approx((of_z, missed))
-    assert guard.estimate(trajectory, found, False)[0] == pytest.approx(0.7)
+    assert guard.estimate(trajectory, found, False)[0] == pytest.approx(2.8)
     reached[0] = 0.0
     # another strategy: what its states and those of the discrete one are off by, and how they differ
     calls.clear()
@@ -1034,6 +1034,22 @@ def test_unresolved_is_what_cubics_miss_at_all_steps_or_at_some_and_where_it_was
     assert estimate == pytest.approx(wanted, rel=1e-5)
     nothing = adjode.adjoint_discrete(problem, adjode.Loss(terminal=lambda z, theta: 0.0 * z[0]), trajectory)
     assert unresolved(problem, trajectory, nothing, many) == 0.0
+
+
+@pytest.mark.parametrize("span", [50.0, 70.0])
+def test_rows_that_are_zero_where_data_fit_grow_on_their_way_back(span):
+    # a decay, beside a driven pendulum that the loss finds where it should be: but for errors of the solve
+    def f(t, z, theta):
+        slope = -anp.sin(z[1]) + 1.2 * anp.cos(0.6667 * t)
+        return anp.stack([-0.01 * theta * z[0], z[2], slope, -z[2] - slope])
+
+    problem = adjode.InitialValueProblem(f, np.array([20.0, 1.0, 1.0, 0.0]), 0.0, span, 0.5)
+    data = adjode.solve(problem).zs[-1, 1:]
+    loss = adjode.Loss(terminal=lambda z, theta: 1e3 * z[0] + 0.5 * anp.sum((z[1:] - data) ** 2))
+    found = adjode.gradient(problem, loss)
+    exact = adjode.solve(problem, method="dop853", rtol=1e-12, atol=1e-13, store="stages")
+    exact = adjode.adjoint_fast(problem, loss, exact)
+    assert Guard(problem, loss, 1e-6, 1e-8).distance(found, exact) < 0.5
 
 
 def test_slopes_that_are_known_are_not_asked_for():
