@@ -66,16 +66,19 @@ class Sweep:
         self.together = True  # steps have parts of one trace
         self.direction, self.moved = direction, []  # and f_theta times it, (steps, s, D), as above
         if way != "by_vjps":
-            last = len(self.lams) - 1
-            steps = 1 if self.implicit else min(last, max(1, ROOM // (LIKELY * problem.z0.size * len(kept))))
-            nodes = stage_nodes(problem, trajectory, last - steps, last)
-            self.batch, back, held = find_batch(problem, nodes)
-            self.traced = nodes.ts.size + 1
+            self.begin(len(self.lams) - 1, len(kept))
+
+    def begin(self, last, s):
+        """Find the batch and the blocks, on the last steps: as many as are likely to fit."""
+        steps = 1 if self.implicit else min(last, max(1, ROOM // (LIKELY * self.problem.z0.size * s)))
+        nodes = stage_nodes(self.problem, self.trajectory, last - steps, last)
+        self.batch, back, held = find_batch(self.problem, nodes)
+        self.traced = nodes.ts.size + 1
+        if self.batch:
             try:
-                self.blocks = self.batch and independent(problem.z0.shape, back, nodes.ts.size)
+                self.blocks = independent(self.problem.z0.shape, back, nodes.ts.size)
             except Exception:  # f does not take that many covectors
                 self.batch = None
-        if self.batch:
             self.held = max(held / steps, 1.0)
             self.first = None if self.implicit else (nodes, back)  # which the first chunk may use
 
