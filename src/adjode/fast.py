@@ -260,13 +260,13 @@ def jacobians(back, blocks, shape):
 
 
 def apart(back, blocks, f_z) -> bool:
-    """Whether the blocks, (steps, s, B, d, d), are all of f_z: for one random row at each node. Where lambda
+    """Whether the blocks, (steps, s, B, d, d), are all of f_z: for a random row at all nodes. Where lambda
     is zero it tells nothing, and the propagators are asked about more than lambda."""
     if len(blocks) == 1:
         return True
-    row = np.random.default_rng(0).normal(size=(f_z.shape[0] * f_z.shape[1], blocks.size))
-    whole, f_z = back(row, theta=False)[0][:, blocks], f_z.reshape(len(row), *f_z.shape[2:])
-    parts = (row[:, blocks][:, :, None] @ f_z)[:, :, 0]
+    row, f_z = np.random.default_rng(0).normal(size=blocks.size), f_z.reshape(-1, *f_z.shape[2:])
+    whole = back(np.tile(row, (len(f_z), 1)), theta=False)[0][:, blocks]
+    parts = (row[blocks][:, None] @ f_z)[:, :, 0]
     return close(parts, whole, np.max(np.abs(f_z), axis=(1, 2, 3))[:, None, None])
 
 
