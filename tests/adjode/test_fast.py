@@ -572,6 +572,18 @@ def test_a_batch_is_wrong_where_states_are_small_though_they_grow_large():
     assert differ(*both(problem, loss, adjode.solve(problem))) < SAME
 
 
+@pytest.mark.parametrize("blocks", [np.arange(4)[None], np.array([[0, 2], [3, 1]]), np.arange(4)[:, None]])
+def test_blocks_are_all_of_a_matrix_or_not(blocks):
+    f_z = np.zeros((3, 2, 4, 4))
+    for rows in blocks:
+        f_z[:, :, rows[:, None], rows] = RNG.normal(size=(3, 2, len(rows), len(rows)))
+    found = f_z[:, :, blocks[:, :, None], blocks[:, None]]
+    back = lambda v, theta: ((v[:, None] @ f_z.reshape(6, 4, 4))[:, 0], None)
+    assert fast.apart(back, blocks, found)
+    f_z[1, 0, 0, 3] += 1e-9  # at one node, and outside of the blocks unless there is one
+    assert fast.apart(back, blocks, found) == (len(blocks) == 1)
+
+
 def test_blocks_are_held_against_rows_that_lambda_does_not_have():
     # three entries behind the first one depend on each other, and sum to a constant; lambda is zero there
     def f(t, z, theta):
@@ -617,6 +629,7 @@ def test_a_field_that_takes_no_more_than_one_covector_at_a_time(size):
     defvjp(fussy, rows)
     f = lambda t, z, theta: theta * fussy(z)
     problem = adjode.InitialValueProblem(f, np.linspace(0.5, 1, size), 0.0, 1.0, 0.7)
+    assert fast.Sweep(problem, adjode.solve(problem), np.ones(size), {}).batch is None
     assert differ(*both(problem, loss_of(0.7), adjode.solve(problem))) < SAME
 
 

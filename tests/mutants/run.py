@@ -274,6 +274,7 @@ AHEAD = some(
     "rows_go_through_blocks_as_through_the_whole_matrix",
     "a_batch_is_wrong_where_states_are_small_though_they_grow_large",
     "blocks_are_held_against_rows_that_lambda_does_not_have",
+    "blocks_are_all_of_a_matrix_or_not",
     "a_field_that_leaves_no_trace_at_first",
     "a_field_that_takes_no_more_than_one_covector_at_a_time",
 )
