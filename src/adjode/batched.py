@@ -160,7 +160,8 @@ class Back:
         """The rows of some of the nodes, as if f had been traced there alone: a guess, since of each
         array in the trace an axis that is as long as there are nodes is taken for theirs."""
         axis, places = self.axis
-        where = (..., slice(places * first, places * last))[1 + axis :]
+        some = slice(places * first, places * last)
+        where = (..., some) if axis == -1 else some
         mine = lambda x: isinstance(x, np.ndarray) and x.ndim and x.shape[axis] == places * self.m
         part = self.tape.part(lambda x: x[where] if mine(x) else x)
         return Back(part, self.layout, self.turns, self.axis, last - first, last - first)

@@ -14,6 +14,7 @@ from adjode.structure import flatten
 from adjode.trajectory import Trajectory
 from adjode.vjp import adjoint_pullback
 
+NUDGE = 1e-6  # of theta, where a difference has to do
 SAMPLED = 6  # steps at which lambda is looked at when f takes no batch
 
 
@@ -176,11 +177,11 @@ def unseen(
     return total if np.isfinite(total) else 0.0
 
 
-def by_nudge(problem, trajectory, many: Batch | None, steps, some, eps: float = 1e-6) -> np.ndarray:
-    """f_theta w at some stages of steps, by a difference. Raises what f does with theta + eps w."""
+def by_nudge(problem, trajectory, many: Batch | None, steps, some) -> np.ndarray:
+    """f_theta w at some stages of steps, by a difference. Raises what f does with the nudge."""
     tableau, (theta, unflatten) = trajectory.tableau, flatten(problem.theta)
     w = flatten(some_direction(problem.theta))[0]
-    nudged = replace(problem, theta=unflatten(theta + eps * w))
+    nudged = replace(problem, theta=unflatten(theta + NUDGE * w))
     h, k = np.diff(trajectory.ts)[steps], trajectory.stages[steps]
     zs = trajectory.zs[steps].reshape(len(steps), 1, -1) + h[:, None, None] * (tableau.a[some] @ k)
     ts, k = trajectory.ts[steps][:, None] + h[:, None] * tableau.c[some], k[:, some]
@@ -191,4 +192,4 @@ def by_nudge(problem, trajectory, many: Batch | None, steps, some, eps: float = 
     if values is None:
         nodes = zip(ts.ravel(), zs.reshape(-1, *problem.z0.shape), strict=True)
         values = [problem.f(t, z, nudged.theta) for t, z in nodes]
-    return (np.reshape(values, k.shape) - k) / eps
+    return (np.reshape(values, k.shape) - k) / NUDGE

@@ -48,8 +48,8 @@ HOSTILE = {
     ),
     "network": "import socket\nprint('LOOT', socket.create_connection(('127.0.0.1', PORT), timeout=2))",
     "writes_outside": (
-        "import os\nfor folder in [ROOT, '/usr/lib', '/tmp/..', os.path.dirname(SECRET),"
-        " os.path.dirname(os.__file__)]:\n    try:\n        open(os.path.join(folder,"
+        "import os, tempfile\nfor folder in [ROOT, '/usr/lib', '/usr/..', os.path.dirname(SECRET),"
+        " os.path.join(tempfile.gettempdir(), '..'), os.path.dirname(os.__file__)]:\n    try:\n        open(os.path.join(folder,"
         " 'written_by_a_student'), 'w').write('x')\n    except OSError:\n        pass"
     ),
     "links": (
@@ -74,7 +74,8 @@ HOSTILE = {
     ),
     "evil_objects": (
         "class Evil:\n"
-        "    def __reduce__(self):\n        return (eval, (\"open('/tmp/evil', 'w')\",))\n"
+        "    def __reduce__(self):\n        write = \"__import__('pathlib').Path(__import__('tempfile')\"\n"
+        "        write += \".gettempdir(), 'evil').write_text('x')\"\n        return (eval, (write,))\n"
         "    def __eq__(self, other):\n        return True\n"
         "    def __array__(self, *a, **k):\n        raise SystemExit\n"
         "    def __float__(self):\n        while True: pass\n"

@@ -3,6 +3,7 @@
 import os
 import platform
 import socket
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -159,7 +160,7 @@ def test_nothing_is_left_behind(graded, secret):
     assert leftovers() == []
     left = {name for name in set(os.listdir("/tmp")) - before if name.startswith("submission-")}
     assert left == set()
-    assert not Path("/tmp/evil").exists()
+    assert not Path(tempfile.gettempdir(), "evil").exists()
     for folder in [ROOT, Path("/usr/lib"), Path("/"), secret.parent, Path(os.__file__).parent]:
         assert not (folder / "written_by_a_student").exists()
 
