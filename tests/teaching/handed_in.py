@@ -49,8 +49,9 @@ HOSTILE = {
     "network": "import socket\nprint('LOOT', socket.create_connection(('127.0.0.1', PORT), timeout=2))",
     "writes_outside": (
         "import os, tempfile\nfor folder in [ROOT, '/usr/lib', '/usr/..', os.path.dirname(SECRET),"
-        " os.path.join(tempfile.gettempdir(), '..'), os.path.dirname(os.__file__)]:\n    try:\n        open(os.path.join(folder,"
-        " 'written_by_a_student'), 'w').write('x')\n    except OSError:\n        pass"
+        " os.path.join(tempfile.gettempdir(), '..'), os.path.dirname(os.__file__)]:\n    try:\n"
+        "        open(os.path.join(folder, 'written_by_a_student'), 'w').write('x')\n"
+        "    except OSError:\n        pass"
     ),
     "links": (
         "import os\nos.symlink(SECRET, 'link')\nos.symlink('/', 'top')\n"
