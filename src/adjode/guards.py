@@ -20,9 +20,9 @@ from adjode.solve import solve
 from adjode.structure import flatten
 from adjode.trajectory import Trajectory
 
-DOUBT = 0.2  # of what is allowed: the estimate may be a few times too small
+DOUBT = 0.2  # of what is allowed: an estimate may be a few times too small, and so may the distance of
+# two gradients, both of which have errors; where f has kinks these are much the same
 LOOSER = 10.0  # a gradient with tolerances so many times larger is off by about as much more
-CONFIRMED = 0.5  # of what is allowed: a second gradient is no estimate, but it has errors too
 KINKED = 10.0  # what error weights may miss of f_theta where it has kinks; elsewhere they see little
 LOST = 1e3  # times what is allowed
 BACK = 4.0  # what is far off may be worse off on its way back: the witness knows, and is asked early
@@ -61,7 +61,7 @@ class Guard:
             # a looser solve tells nothing where its errors grow to the size of z
             error = np.inf
             if LOOSER * self.rtol * growth(trajectory, found, self.rtol, self.atol) < 1.0:
-                error = DOUBT / CONFIRMED * self.from_looser(trajectory, found)
+                error = self.from_looser(trajectory, found)
         else:
             parts = self.estimate(trajectory, found, adjoint is adjoint_fast, sweep)
             error = sum(parts)
@@ -75,14 +75,14 @@ class Guard:
         """The discrete gradient `found` if its error is small, or one of a tighter solve, with which
         another one agrees."""
         grid, first = trajectory.ts, 3 if trajectory.tableau.implicit else 1  # which has no finer grid
-        if error < CONFIRMED:
+        if error < DOUBT:
             return replace(found, error=error)
         for tries in range(ROUNDS):
             finer, better = self.anew(10.0 ** -(2 * tries + first), trajectory.tableau, halved(grid))
             if tries == 0:
                 self.refuse_moved(finer, better)
             error, grid = self.distance(found, better), finer.ts
-            if error < CONFIRMED:
+            if error < DOUBT:
                 return replace(better if tries else found, error=error)
             found = better
             if len(grid) > LONG:
@@ -110,7 +110,7 @@ class Guard:
             errors, moves = misses(trajectory, sweep)
             if missed < DOUBT:
                 error = missed + self.to_first_order(trajectory, found, sweep, moves)
-                if error < CONFIRMED:
+                if error < DOUBT:
                     return error
             finer = in_halves(trajectory, sweep, errors, moves)
         except Exception:  # f does not take these nodes
@@ -168,7 +168,7 @@ class Guard:
                 other, second = self.anew(factor, trajectory.tableau)
                 if len(other.ts) != len(trajectory.ts):  # the same steps would agree, and say nothing
                     break
-            return DOUBT / CONFIRMED * self.distance(found, second), 0.0
+            return self.distance(found, second), 0.0
         relative, many = amplified(trajectory, found, self.rtol, self.atol, discrete), sweep and sweep.batch
         size, allowed, missed = length(self.vector(found)), self.allowed(found), 0.0
         of_z = max(relative * size / allowed, self.astray(trajectory, sweep))
@@ -185,7 +185,7 @@ class Guard:
         relative = amplified(trajectory, other, self.rtol, self.atol, True)
         of_z += relative * length(self.vector(other)) / self.allowed(other)
         of_z = max(of_z, self.astray(trajectory, sweep))
-        return of_z, DOUBT / CONFIRMED * self.distance(found, other)
+        return of_z, self.distance(found, other)
 
     def astray(self, trajectory, sweep) -> float:
         """How far off the states get, beside what a gradient may be off by; zero where that is not seen.
@@ -216,7 +216,7 @@ class Guard:
         if self.moved is None:
             return
         other = adjoint_fast(self.problem, self.moved, finer)
-        if not self.distance(other, better) < CONFIRMED / 2:
+        if not self.distance(other, better) < DOUBT:
             raise GradientError("the solution is sensitive: a tighter solve moves the states that the loss "
                                 "has seen by more than its gradient bears. Take a smaller rtol, or a "
                                 "shorter interval")  # fmt: skip
