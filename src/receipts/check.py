@@ -10,7 +10,7 @@ from receipts.ledger import digest
 from receipts.premises import Premise, arrange, overlaps, uses
 from receipts.receipt import Receipt, Refused
 from receipts.same import signless
-from receipts.tree import Add, Leaf, Number, node, walk
+from receipts.tree import Add, Leaf, Neg, Number, node, walk
 from receipts.wrong import swaps, versions
 
 SECONDS = 20  # for one decision; a chapter's check should take well under one
@@ -109,7 +109,8 @@ def _premise(x):
         raise TypeError(
             f"`using` takes labelled receipts and premises; got {x!r}, which states no equation of the book"
         )
-    if isinstance(p.lhs, Number) or getattr(p.lhs, "kind", "") == "constant":
+    lhs = p.lhs.children[0] if isinstance(p.lhs, Neg) else p.lhs
+    if isinstance(lhs, Number) or getattr(lhs, "kind", "") == "constant":
         raise ValueError(
             f"{p.label}: the left side `{p.lhs.text()}` names no quantity, so it would replace any number"
         )

@@ -12,6 +12,7 @@ import sympy as sp
 from receipts.jets import jet, latex_name
 
 SIZE = 2  # D = P = 2: the smallest size at which a transpose shows
+SUM, MINUS, PRODUCT, FACTOR, ATOM = range(5)  # how firmly what is printed holds together
 
 
 class ShapeError(ValueError):
@@ -20,6 +21,8 @@ class ShapeError(ValueError):
 
 class Node:
     """A quantity: ``children`` are nodes, ``data`` the rest, ``key`` tells equal trees apart."""
+
+    binds = ATOM
 
     def __init__(self, *children, data=()):
         self.children, self.data = children, data
@@ -89,7 +92,7 @@ class Node:
     def __pow__(self, n):
         if isinstance(n, Node):
             raise TypeError(f"the exponent of `{self.text()}` must be a number; write exp(y*log(x)) for x^y")
-        return Power(self, data=node(n).data)
+        return Power(self, data=(_number(n),))
 
     def __neg__(self):
         return Neg(self)
@@ -117,10 +120,10 @@ class Node:
     def latex(self):
         return self.print(True)
 
-    def inner(self, tex, looser=()):
-        """Printed, in brackets when it binds less than its surroundings."""
+    def inner(self, tex, least):
+        """Printed, in brackets when it binds less than its surroundings ask for."""
         s = self.print(tex)
-        if not isinstance(self, looser):
+        if self.binds >= least:
             return s
         return rf"\left({s}\right)" if tex else f"({s})"
 
@@ -129,12 +132,17 @@ def node(x):
     """A node as it is; a number becomes one, and 0.1 means one tenth."""
     if isinstance(x, Node):
         return x
+    number = _number(x)
+    return Neg(Number(data=(-number,))) if number.is_negative else Number(data=(number,))
+
+
+def _number(x):
     number = sp.Rational(str(x)) if isinstance(x, float) else None if isinstance(x, str) else sp.sympify(x)
     if not isinstance(number, sp.Expr) or number.is_Matrix:
         raise TypeError(
             f"a quantity or a number is needed; got {x!r}. Declare names with var, vector, function"
         )
-    return Number(data=(number,))
+    return number
 
 
 def _terms(x):
@@ -146,11 +154,21 @@ def _factors(x):
 
 
 class Number(Node):
+    @property
+    def binds(self):
+        number = self.data[0]
+        return SUM if number.is_Add else ATOM if number.is_Integer or number.is_NumberSymbol else PRODUCT
+
     def compute(self, _):
         return sp.Matrix([[self.data[0]]])
 
     def print(self, tex):
         return sp.latex(self.data[0]) if tex else str(self.data[0])
+
+    def inner(self, tex, least):
+        if tex and self.binds == PRODUCT and least <= FACTOR:
+            return self.latex()  # its line holds a fraction together, and its roof a root
+        return super().inner(tex, least)
 
 
 class Leaf(Node):
@@ -172,6 +190,8 @@ class Leaf(Node):
 
 
 class Add(Node):
+    binds = SUM
+
     def compute(self, values):
         if len({v.shape for v in values}) > 1:
             shapes = ", ".join(
@@ -181,25 +201,26 @@ class Add(Node):
         return sum(values[1:], values[0])
 
     def print(self, tex):
-        out = self.children[0].inner(tex, Add)
+        out = self.children[0].inner(tex, MINUS)
         for c in self.children[1:]:
-            out += (
-                (" - " + c.children[0].inner(tex, (Add, Neg)))
-                if isinstance(c, Neg)
-                else (" + " + c.inner(tex, Add))
-            )
+            minus = isinstance(c, Neg)
+            out += " - " + c.children[0].inner(tex, PRODUCT) if minus else " + " + c.inner(tex, MINUS)
         return out
 
 
 class Neg(Node):
+    binds = MINUS
+
     def compute(self, values):
         return -values[0]
 
     def print(self, tex):
-        return "-" + self.children[0].inner(tex, (Add, Neg))
+        return "-" + self.children[0].inner(tex, PRODUCT)
 
 
 class Mul(Node):
+    binds = PRODUCT
+
     def compute(self, values):
         out = values[0]
         for v, c in zip(values[1:], self.children[1:], strict=True):
@@ -220,45 +241,49 @@ class Mul(Node):
         below = [c.children[0] for c in self.children if isinstance(c, Power) and c.data[0] == -1]
         above = [c for c in self.children if not (isinstance(c, Power) and c.data[0] == -1)]
         if below and tex:
-            return rf"\frac{{{self._row(above, tex)}}}{{{self._row(below, tex)}}}"
-        over = "".join(f"/{c.inner(tex, (Add, Neg, Mul))}" for c in below)
-        return self._row(above, tex) + over
+            parts = [row[0].latex() if len(row) == 1 else self._row(row, tex) for row in (above, below)]
+            return rf"\frac{{{parts[0]}}}{{{parts[1]}}}"
+        return self._row(above, tex) + "".join(f"/{c.inner(tex, FACTOR)}" for c in below)
 
     @staticmethod
     def _row(factors, tex):
-        if len(factors) == 1:
-            return factors[0].inner(tex, Neg)
-        return (r"\, " if tex else " ").join(c.inner(tex, (Add, Neg, Mul)) for c in factors) or "1"
+        return (r"\, " if tex else " ").join(c.inner(tex, FACTOR) for c in factors) or "1"
 
 
 class Power(Node):
+    binds = FACTOR
+
     def compute(self, values):
         if values[0].shape != (1, 1):
             raise ShapeError(f"`{self.children[0].text()}` is no scalar; x.I is the inverse of a matrix")
         return sp.Matrix([[values[0][0, 0] ** self.data[0]]])
 
     def print(self, tex):
-        x, n = self.children[0].inner(tex, (Add, Neg, Mul, Power, Dot, Total)), self.data[0]
+        x, n = self.children[0].inner(tex, ATOM), self.data[0]
         if tex:
             return f"{x}^{{{sp.latex(n)}}}"
         return f"{x}^{n}" if n.is_Integer and n > 0 else f"{x}^({n})"
 
 
 class Transpose(Node):
+    binds = FACTOR
+
     def compute(self, values):
         return values[0].T
 
     def print(self, tex):
-        x = self.children[0].inner(tex, (Add, Neg, Mul, Total, Dot))
+        x = self.children[0].inner(tex, ATOM)
         return rf"{{{x}}}^{{\mathsf T}}" if tex else f"{x}^T"
 
 
 class Inverse(Node):
+    binds = FACTOR
+
     def compute(self, values):
         return values[0].inv()
 
     def print(self, tex):
-        x = self.children[0].inner(tex, (Add, Neg, Mul, Total, Dot))
+        x = self.children[0].inner(tex, ATOM)
         return rf"{{{x}}}^{{-1}}" if tex else f"{x}^(-1)"
 
 
@@ -269,8 +294,8 @@ class Entry(Node):
         return sp.Matrix([[values[0][self.data[0]]]])
 
     def print(self, tex):
-        x = self.children[0].inner(tex, (Add, Neg, Mul, Total, Dot))
-        return rf"\left[{x}\right]_{{{self.data[0] + 1}}}" if tex else f"{x}[{self.data[0]}]"
+        x, i = self.children[0], self.data[0]
+        return rf"\left[{x.latex()}\right]_{{{i + 1}}}" if tex else f"{x.inner(tex, ATOM)}[{i}]"
 
 
 class Apply(Node):
@@ -327,7 +352,7 @@ class Partial(Node):
         return out
 
     def print(self, tex):
-        f = self.children[0].inner(tex, ())
+        f = self.children[0].print(tex)
         sub = (" " if tex else ",").join(c.print(tex) for c in self.children[1:])
         if tex:
             return f"{{{f}}}_{{{sub}}}" if "_" in f else f"{f}_{{{sub}}}"  # no double subscript
@@ -336,6 +361,8 @@ class Partial(Node):
 
 class Total(Node):
     """d x / d y, everything that depends on y moving with it."""
+
+    binds = FACTOR
 
     def compute(self, values):
         x, y = values
@@ -351,7 +378,7 @@ class Total(Node):
         x, y = self.children
         simple = isinstance(x, Leaf)
         if not tex:
-            return f"d{x.inner(tex, () if simple else Node)}/d{y.print(tex)}"
+            return f"d{x.text()}/d{y.text()}" if simple else f"d({x.text()})/d{y.text()}"
         if simple:
             return rf"\frac{{\mathrm d {x.latex()}}}{{\mathrm d {y.latex()}}}"
         return rf"\frac{{\mathrm d}}{{\mathrm d {y.latex()}}} \left({x.latex()}\right)"
@@ -402,6 +429,8 @@ class At(Node):
 class Integral(Node):
     """The integral of ``children`` (x, t, a, b)."""
 
+    binds = FACTOR
+
     def compute(self, values):
         x, t, a, b = values
         return x.applyfunc(lambda e: sp.S.Zero if e == 0 or a == b else sp.Integral(e, (t[0], a[0], b[0])))
@@ -409,8 +438,8 @@ class Integral(Node):
     def print(self, tex):
         x, t, a, b = self.children
         if tex:
-            return rf"\int_{{{a.latex()}}}^{{{b.latex()}}} {x.inner(tex, Add)}\,\mathrm d {t.latex()}"
-        return f"int_{a.text()}^{b.text()} {x.inner(tex, Add)} d{t.text()}"
+            return rf"\int_{{{a.latex()}}}^{{{b.latex()}}} {x.inner(tex, MINUS)}\,\mathrm d {t.latex()}"
+        return f"int_{a.text()}^{b.text()} {x.inner(tex, MINUS)} d{t.text()}"
 
 
 # -- what an author writes ------------------------------------------------------------------------

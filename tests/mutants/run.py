@@ -360,6 +360,18 @@ TESTS = {
     "receipts/depends": ["receipts/test_traps.py"],
     "receipts/measured": ["receipts/test_measured.py"],
     "receipts/decide": ["receipts/test_traps.py", "receipts/test_forms.py", "receipts/test_check.py"],
+    "receipts/tree": [
+        "receipts/test_tree.py",
+        "receipts/test_traps.py",
+        "receipts/test_forms.py",
+        "receipts/test_check.py",
+    ],
+    "receipts/check": [
+        "receipts/test_check.py",
+        "receipts/test_traps.py",
+        "receipts/test_ledger.py",
+        "receipts/test_feedback.py",
+    ],
     "adjode/verify": CHECKERS,
     "adjode/duality": ["adjode/test_duality.py"],
     "adjode/invariant": ["adjode/test_duality.py", "adjode/test_wrong_gradients.py"],

@@ -191,9 +191,10 @@ def test_premises_that_overlap_and_agree_are_no_contradiction():
     assert state(dot(z_theta, t), f_z * S + f_theta, [ode, sensitivity, follows]) == "holds"
 
 
-def test_a_premise_about_numbers_alone_is_refused():
+@pytest.mark.parametrize("lhs, rhs", [(2, 3), (-2, 3), (eye(), zeros(eye())), (-eye(), zeros(eye()))])
+def test_a_premise_about_numbers_alone_is_refused(lhs, rhs):
     with pytest.raises(ValueError, match="names no quantity"):
-        verdict(2 * (lam * z), 3 * (lam * z), using=[premise("eq-two", 2, 3)])
+        verdict(2 * (lam * z), 3 * (lam * z), using=[premise("eq-two", lhs, rhs)])
 
 
 def test_an_identity_is_no_definition():
