@@ -74,7 +74,7 @@ def rational(name, seed):
     return sp.Rational(h % 37 + 2, (11, 13, 17, 19, 23)[h // 37 % 5])
 
 
-def decide(residual, rules, seconds=20):
+def decide(residual, rules, seconds):
     """Decide whether the matrix ``residual`` vanishes under the rules; undecided after ``seconds``."""
     try:
         with time_limit(seconds):
