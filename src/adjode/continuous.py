@@ -8,7 +8,7 @@ from scipy.integrate import quad_vec
 from adjode.loss import Gradient, finish, loss_rows
 from adjode.problem import GradientError, InitialValueProblem, IntegrationError, Loss
 from adjode.solve import check_tolerances
-from adjode.steps import Counted, adaptive_steps
+from adjode.steps import FEWEST, Counted, adaptive_steps
 from adjode.tableau import adaptive_tableau
 from adjode.trajectory import Stats, Trajectory, collect
 from adjode.vjp import adjoint_pullback
@@ -122,11 +122,12 @@ def sweep(problem, loss, trajectory, segment, rtol, atol) -> Gradient:
     sizes = [np.max(np.abs(row), initial=0.0) for row in (lam, *jumps.values())]
     scale = max(*sizes, 0.0) if loss.running is None and any(sizes) else max(*sizes, 1.0)
     tableau, stats, pieces = adaptive_tableau("auto"), Stats(), []
+    longest = abs(problem.t1 - problem.t0) / FEWEST
     budget = BACKWARDS * (trajectory.stats.f_evaluations + 500)
 
     def solve_back(field, state, n, m, scale, store="stages"):
         counted, stops = Counted(field, budget, stats.vjps), trajectory.ts[[n, m]].tolist()
-        steps = adaptive_steps(counted, state, stops, tableau, rtol, atol * scale)
+        steps = adaptive_steps(counted, state, stops, tableau, rtol, atol * scale, longest)
         try:
             return collect(steps, counted, tableau, stops, store=store, shape=state.shape)
         except IntegrationError as error:

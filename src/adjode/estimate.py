@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from adjode.batched import Batch
-from adjode.loss import Gradient
-from adjode.problem import InitialValueProblem
+from adjode.loss import Gradient, loss_rows
+from adjode.problem import InitialValueProblem, Loss, read_only
 from adjode.structure import flatten
 from adjode.trajectory import Trajectory
 from adjode.vjp import adjoint_pullback
@@ -56,24 +56,50 @@ def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: b
     """
     seen, _, running = seen_and_worth(trajectory, found, rtol, atol)
     scale = max(np.sum(seen), running)
-    if not discrete:  # lambda and the z between have errors too: what the step control allows
-        zs = np.abs(trajectory.zs.reshape(len(trajectory.zs), -1)) + atol / rtol
-        steps = trajectory.stats.steps / max(len(zs) - 1, 1)
-        errors = 0.03 * steps * rtol * zs[1:]
-    else:
-        errors = embedded(trajectory.tableau.errors, np.diff(trajectory.ts), trajectory.stages)
+    # lambda and the z between have errors too, if it is not discrete
+    errors = local_errors(trajectory) if discrete else likely_errors(trajectory, rtol, atol)
     total = np.sum(np.abs(ends_of_lambda(trajectory, found)[1][1:]) * errors)
     return float(total / scale * growth(trajectory, found, rtol, atol)) if scale > 0 else 0.0
 
 
-def reach(trajectory, sweep, rtol: float, atol: float) -> float:
-    """How far off the states are on their way, beside the largest entry: what local errors of random
-    signs come to, carried on by the propagators of the sweep. Where the flow pulls neighbours apart in a
-    direction that the rows of the loss do not see, `growth` is blind and this is not."""
-    errors = embedded(trajectory.tableau.errors, np.diff(trajectory.ts), trajectory.stages)
+def local_errors(trajectory) -> np.ndarray:
+    """What each step misses, (N, D), as the scheme's weights tell."""
+    return embedded(trajectory.tableau.errors, np.diff(trajectory.ts), trajectory.stages)
+
+
+def likely_errors(trajectory, rtol: float, atol: float) -> np.ndarray:
+    """What the step control lets the steps from node to node miss, (N, D), where their stages are gone."""
+    zs = np.abs(trajectory.zs.reshape(len(trajectory.zs), -1)) + atol / rtol
+    steps = trajectory.stats.steps / max(len(zs) - 1, 1)
+    return 0.03 * steps * rtol * zs[1:]
+
+
+def reach(trajectory, sweep, rtol: float, atol: float) -> tuple[np.ndarray, float]:
+    """How far off the states are on their way, (N + 1, D), and at most beside the largest entry: what local
+    errors of random signs come to, carried on by the propagators of the sweep. Where the flow pulls
+    neighbours apart in a direction that the rows of the loss do not see, `growth` is blind and this is
+    not."""
+    errors = local_errors(trajectory)
     moves = sweep.ahead(errors * np.random.default_rng(0).choice([-1.0, 1.0], errors.shape))
-    moves, sizes = (np.max(np.abs(x.reshape(moves.shape)), axis=1) for x in (moves, trajectory.zs))
-    return float(np.max(moves / (sizes + atol / rtol)))
+    far, sizes = (np.max(np.abs(x.reshape(moves.shape)), axis=1) for x in (moves, trajectory.zs))
+    return moves, float(np.max(far / (sizes + atol / rtol)))
+
+
+def added_up(trajectory, rtol: float, atol: float) -> np.ndarray:
+    """How far off the states are, (N + 1, D), if it is not known what becomes of errors on their way."""
+    gone = trajectory.stages is None
+    errors = likely_errors(trajectory, rtol, atol) if gone else local_errors(trajectory)
+    return np.concatenate([0 * errors[:1], np.cumsum(errors, axis=0)])
+
+
+def rows_moved(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory, moves: np.ndarray) -> float:
+    """By how much the rows of the loss change where the states move, in relative change: near its minimum
+    a loss hands over small rows, and they may change by more than themselves."""
+    moved = replace(trajectory, zs=trajectory.zs + moves.reshape(trajectory.zs.shape))
+    rows, others = (np.array([end, *jumps.values()]) for end, _, jumps in
+                    (loss_rows(problem, loss, z) for z in (trajectory, moved)))  # fmt: skip
+    size = np.sum(np.abs(rows))
+    return float(np.sum(np.abs(others - rows)) / size) if size > 0 else 0.0
 
 
 def embedded(errors, h, k) -> np.ndarray:
@@ -150,13 +176,14 @@ def some_direction(theta: Any) -> Any:
 
 
 def unseen(
-    problem: InitialValueProblem, trajectory: Trajectory, found: Gradient, many: Batch | None, moves=None
-) -> float:
-    """The error of the integral of lambda f_theta, each entry times max(|theta|, 1).
+    problem: InitialValueProblem, trajectory: Trajectory, found: Gradient, many: Batch | None, running=None,
+    moves=None,
+) -> float:  # fmt: skip
+    """The error of the integral of lambda f_theta + g_theta, each entry times max(|theta|, 1).
 
     Steps are chosen for z. What f_theta does within a step, the integral alone knows: say, a
-    parameter that acts for a moment. So the error weights are applied to lambda f_theta w, for the
-    `some_direction` w; the sum over the steps is about the length of the error. `moves` are the
+    parameter that acts for a moment. So the error weights are applied to (lambda f_theta + g_theta) w,
+    for the `some_direction` w; the sum over the steps is about the length of the error. `moves` are the
     f_theta w, if they are known.
     """
     (after, before), n, total = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1, 0.0
@@ -170,26 +197,51 @@ def unseen(
         lam = after[steps][:, None] + c[:, None] * (before[steps + 1] - after[steps])[:, None]
         try:
             moved = moves[:, some] if moves is not None else by_nudge(problem, trajectory, many, steps, some)
+            cost = cost_by_nudge(problem, trajectory, running, steps, some) if running else 0.0
         except Exception:  # f does not take the nudge: theta may be an index, or at the end of its range
             return 0.0
-        rows = np.sum(lam * moved, axis=2, keepdims=True)
+        rows = np.sum(lam * moved, axis=2, keepdims=True) + cost
         total += float(np.sum(embedded(tableau.errors[:, some], h, rows)))
     return total if np.isfinite(total) else 0.0
 
 
 def by_nudge(problem, trajectory, many: Batch | None, steps, some) -> np.ndarray:
-    """f_theta w at some stages of steps, by a difference. Raises what f does with the nudge."""
-    tableau, (theta, unflatten) = trajectory.tableau, flatten(problem.theta)
-    w = flatten(some_direction(problem.theta))[0]
-    nudged = replace(problem, theta=unflatten(theta + NUDGE * w))
-    h, k = np.diff(trajectory.ts)[steps], trajectory.stages[steps]
-    zs = trajectory.zs[steps].reshape(len(steps), 1, -1) + h[:, None, None] * (tableau.a[some] @ k)
-    ts, k = trajectory.ts[steps][:, None] + h[:, None] * tableau.c[some], k[:, some]
-    zs, values = zs.reshape(ts.size, -1), None
+    """f_theta w at some stages of steps, (n, m, D), by a difference. Raises what f does with the nudge."""
+    (ts, zs), k, new = (
+        stage_states(trajectory, steps, some),
+        trajectory.stages[steps][:, some],
+        nudged(problem),
+    )
+    values = None
     if many:
         with suppress(Exception):  # f does not take these nodes
-            values = Batch(nudged, many.layout).values(ts.ravel(), zs)
+            values = Batch(new, many.layout).values(ts.ravel(), zs.reshape(ts.size, -1))
     if values is None:
-        nodes = zip(ts.ravel(), zs.reshape(-1, *problem.z0.shape), strict=True)
-        values = [problem.f(t, z, nudged.theta) for t, z in nodes]
+        values = [problem.f(t, z, new.theta) for t, z in one_by_one(problem, ts, zs)]
     return (np.reshape(values, k.shape) - k) / NUDGE
+
+
+def cost_by_nudge(problem, trajectory, running, steps, some) -> np.ndarray:
+    """g_theta w there, (n, m, 1)."""
+    ts, zs = stage_states(trajectory, steps, some)
+    here, there = ([running(*node, x.theta) for node in one_by_one(problem, ts, zs)]
+                   for x in (problem, nudged(problem)))  # fmt: skip
+    return (np.reshape(there, (*ts.shape, 1)) - np.reshape(here, (*ts.shape, 1))) / NUDGE
+
+
+def nudged(problem: InitialValueProblem) -> InitialValueProblem:
+    theta, unflatten = flatten(problem.theta)
+    return replace(problem, theta=unflatten(theta + NUDGE * flatten(some_direction(problem.theta))[0]))
+
+
+def stage_states(trajectory: Trajectory, steps, some) -> tuple[np.ndarray, np.ndarray]:
+    """Times, (n, m), and states, (n, m, D), of some stages of steps."""
+    tableau, h = trajectory.tableau, np.diff(trajectory.ts)[steps]
+    shifts = h[:, None, None] * (tableau.a[some] @ trajectory.stages[steps])
+    zs = trajectory.zs[steps].reshape(len(steps), 1, -1) + shifts
+    return trajectory.ts[steps][:, None] + h[:, None] * tableau.c[some], zs
+
+
+def one_by_one(problem: InitialValueProblem, ts: np.ndarray, zs: np.ndarray) -> list:
+    """The nodes as f takes them."""
+    return [(t, read_only(z)) for t, z in zip(ts.ravel(), zs.reshape(-1, *problem.z0.shape), strict=True)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from adjode.checkpoint import adjoint_checkpointed
-from adjode.estimate import amplified, growth, reach, some_direction, unresolved, unseen
+from adjode.estimate import added_up, amplified, growth, reach, rows_moved, some_direction, unresolved, unseen
 from adjode.fast import adjoint_fast, swept
 from adjode.halves import in_halves, misses
 from adjode.loss import Gradient
@@ -22,6 +22,7 @@ from adjode.trajectory import Trajectory
 
 DOUBT = 0.2  # of what is allowed: an estimate may be a few times too small, and so may the distance of
 # two gradients, both of which have errors; where f has kinks these are much the same
+CLEAR = 0.02  # of what is allowed: ten times that would be in doubt
 LOOSER = 10.0  # a gradient with tolerances so many times larger is off by about as much more
 KINKED = 10.0  # what error weights may miss of f_theta where it has kinks; elsewhere they see little
 LOST = 1e3  # times what is allowed
@@ -74,7 +75,7 @@ class Guard:
     def confirmed(self, trajectory, found, error) -> Gradient:
         """The discrete gradient `found` if its error is small, or one of a tighter solve, with which
         another one agrees."""
-        grid, first = trajectory.ts, 3 if trajectory.tableau.implicit else 1  # which has no finer grid
+        grid, first = trajectory.ts, 3 if trajectory.tableau.implicit else 1
         if error < DOUBT:
             return replace(found, error=error)
         for tries in range(ROUNDS):
@@ -135,15 +136,23 @@ class Guard:
         return error
 
     def from_looser(self, trajectory, found) -> float:
-        """The error, from a gradient that costs less: with a margin of three."""
+        """The error, from a gradient that costs less; and if that is not clear from one that costs still
+        less: an error that does not fall as the tolerances do shows there."""
+        error = self.from_one(trajectory, found, LOOSER)
+        if CLEAR < error < DOUBT:
+            error = max(error, self.from_one(trajectory, found, LOOSER**2))
+        return error
+
+    def from_one(self, trajectory, found, factor) -> float:
+        """The error, from a gradient with tolerances times `factor`: with a margin of three."""
         few = trajectory.step_times is not None
         adjoint, store = (adjoint_checkpointed, "times") if few else (adjoint_fast, "stages")
         try:
-            looser = self.solved(LOOSER, trajectory.tableau, store=store)
+            looser = self.solved(factor, trajectory.tableau, store=store)
             ends = [x.step_times if few else x.ts for x in (looser, trajectory)]
             if len(ends[0]) > 0.9 * len(ends[1]):  # about the same steps would agree, and say nothing
                 return np.inf
-            return 3 / LOOSER * self.from_other(found, adjoint, looser)
+            return 3 / factor * self.from_other(found, adjoint, looser)
         except GradientError:  # a loose solve may fail where this one did not
             return np.inf
 
@@ -168,6 +177,8 @@ class Guard:
                 other, second = self.anew(factor, trajectory.tableau)
                 if len(other.ts) != len(trajectory.ts):  # the same steps would agree, and say nothing
                     break
+            else:  # z rests, or nearly so
+                _, second = self.anew(1.0, trajectory.tableau, halved(trajectory.ts))
             return self.distance(found, second), 0.0
         relative, many = amplified(trajectory, found, self.rtol, self.atol, discrete), sweep and sweep.batch
         size, allowed, missed = length(self.vector(found)), self.allowed(found), 0.0
@@ -176,7 +187,7 @@ class Guard:
             # a continuous adjoint has its own steps, that follow lambda
             slopes, moves = (sweep.slopes, sweep.theta_moves) if sweep else (None, None)
             missed = size * unresolved(self.problem, trajectory, found, many, self.loss.running, slopes)
-            missed += KINKED * unseen(self.problem, trajectory, found, many, moves)
+            missed += KINKED * unseen(self.problem, trajectory, found, many, self.loss.running, moves)
             missed /= allowed
         if discrete or trajectory.stages is None:
             return of_z, missed
@@ -188,11 +199,15 @@ class Guard:
         return of_z, self.distance(found, other)
 
     def astray(self, trajectory, sweep) -> float:
-        """How far off the states get, beside what a gradient may be off by; zero where that is not seen.
-        With a margin: rows that change with the states may grow on their way back as these did."""
-        if not (sweep and sweep.sees_ahead):
-            return 0.0
-        return BACK * reach(trajectory, sweep, self.rtol, self.atol) / (100 * self.rtol)
+        """How far off the states get, if that is seen, and the rows of the loss there, beside what a gradient
+        may be off by. With a margin: rows that change with the states may grow on their way back as
+        these did."""
+        if sweep and sweep.sees_ahead:
+            moves, far = reach(trajectory, sweep, self.rtol, self.atol)
+        else:
+            moves, far = added_up(trajectory, self.rtol, self.atol), 0.0
+        far = max(far, rows_moved(self.problem, self.loss, trajectory, moves))
+        return BACK * far / (100 * self.rtol)
 
     def anew(self, factor, tableau, grid=None) -> tuple[Trajectory, Gradient]:
         """A solve with tolerances times `factor`, and its discrete adjoint."""
@@ -200,10 +215,9 @@ class Guard:
         return other, adjoint_fast(self.problem, self.loss, other)
 
     def solved(self, factor, tableau, grid=None, store="stages") -> Trajectory:
-        """A solve with tolerances times `factor`, an explicit one with steps no longer than those of
-        `grid`."""
+        """A solve with tolerances times `factor`, and steps no longer than those of `grid`."""
         rtol, ts = max(factor * self.rtol, 1e-13), self.loss.observations and self.loss.observations.ts
-        ts = ts if grid is None or tableau.implicit else merged(grid, ts)
+        ts = ts if grid is None else merged(grid, ts)
         try:
             return solve(self.problem, ts=ts, running=self.loss.running, method=tableau.name,
                          store=store, rtol=rtol, atol=factor * self.atol)  # fmt: skip

@@ -1,7 +1,7 @@
 """`odeint`, the solve as one differentiable function of autograd."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import autograd.numpy as anp
@@ -11,10 +11,12 @@ from autograd.tracer import isbox
 
 from adjode.gradient import strategy
 from adjode.guards import Guard
+from adjode.loss import Gradient
 from adjode.problem import InitialValueProblem, Loss, Observations, check_times, real
 from adjode.retrace import traced_states
-from adjode.solve import solve
+from adjode.solve import solve, solve_fixed
 from adjode.structure import children, flatten, leaves, rebuild, untraced
+from adjode.tableau import adaptive_tableau
 from adjode.trajectory import Trajectory
 from adjode.vjp import pullback
 
@@ -65,7 +67,12 @@ def odeint(f: Callable, z0: Any, ts: Any, theta: Any, *, rtol: float = 1e-6, ato
     Notes
     -----
     The backward pass is one adjoint solve that jumps at each of ts, `eq-jump`, whatever is asked
-    for. A gradient of a gradient differentiates the steps themselves.
+    for. A gradient of a gradient differentiates the steps of one that is trusted; its own error is not
+    estimated.
+
+    A loss is known here by its rows alone, zs_bar. Near a minimum they are small differences of the
+    states and of what they should be, and no better than the states: take a smaller rtol there, or
+    `value_and_gradient`, which sees the loss.
 
     Steps are chosen by what f shows where it is evaluated. A pulse in t that is shorter than a step
     may be stepped over, here as in every solver: put a time of `ts` into it.
@@ -102,7 +109,8 @@ def _states_pullback(argnums, zs, args, kwargs) -> Callable:
         if not any(isbox(x) for x in (z0, ts, theta, zs_bar)):
             rows = adjoint_rows(z0, ts, theta, call, zs_bar)
         else:
-            again = lambda z0, ts, theta: traced_states(call.f, z0, ts, theta, call.unflatten, **call.options)
+            steps = trusted_steps(*map(untraced, (z0, ts, theta)), call, untraced(zs_bar))
+            again = lambda z0, ts, theta: traced_states(call.f, z0, ts, theta, call.unflatten, steps)
             rows = pullback(again, z0, ts, theta)[1](zs_bar)
         return [rows[i] for i in argnums]
 
@@ -120,6 +128,12 @@ def adjoint_rows(z0, ts, theta, call: Call, zs_bar) -> tuple:
     """
     if len(ts) == 1:
         return zs_bar[0], np.zeros(1), np.zeros(theta.shape)
+    found = trusted_gradient(z0, ts, theta, call, zs_bar)
+    ts_bar = found.ts + np.append(found.t0, np.zeros(len(ts) - 1))
+    return found.z0[()], ts_bar, flatten(found.theta)[0]
+
+
+def trusted_gradient(z0, ts, theta, call: Call, zs_bar) -> Gradient:
     seen = Observations(ts, lambda i, z: np.sum(zs_bar[i] * z), lambda i, z: zs_bar[i])
     problem = InitialValueProblem(call.f, z0, ts[0], ts[-1], call.unflatten(theta))
     zs = call.trajectory.zs[np.isin(call.trajectory.ts, ts)]
@@ -128,6 +142,18 @@ def adjoint_rows(z0, ts, theta, call: Call, zs_bar) -> tuple:
     moved = Observations(ts, seen.fun, lambda i, z: zs_bar[i] + bend * (z - zs[i]))
     rtol, atol = call.options["rtol"], call.options["atol"]
     guard = Guard(problem, Loss(observations=seen), rtol, atol, moved=Loss(observations=moved))
-    found = guard.trusted(strategy(call.adjoint)[0], call.trajectory)
-    ts_bar = found.ts + np.append(found.t0, np.zeros(len(ts) - 1))
-    return found.z0[()], ts_bar, flatten(found.theta)[0]
+    return guard.trusted(strategy(call.adjoint)[0], call.trajectory)
+
+
+def trusted_steps(z0, ts, theta, call: Call, zs_bar) -> Trajectory | None:
+    """The steps to trace: those of a discrete gradient that is trusted, for these rows."""
+    if len(ts) == 1:
+        return None
+    problem = InitialValueProblem(call.f, z0, ts[0], ts[-1], call.unflatten(theta))
+    taken = call.trajectory
+    if taken.stages is None:
+        taken = solve(problem, ts=ts, store="stages", **call.options)
+    found = trusted_gradient(z0, ts, theta, replace(call, adjoint="discrete", trajectory=taken), zs_bar)
+    grid = found.path.ts[np.append(True, np.diff(found.path.ts) != 0)]
+    same = np.array_equal(grid, taken.ts)
+    return taken if same else solve_fixed(problem, adaptive_tableau(taken.tableau.name), 1, ts=grid)

@@ -8,21 +8,23 @@ import autograd.numpy as anp
 import numpy as np
 
 from adjode.problem import InitialValueProblem
-from adjode.solve import solve
 from adjode.steps import rk_steps
 from adjode.stiff import state_jacobian
 from adjode.structure import untraced
+from adjode.trajectory import Trajectory
 
 
-def traced_states(f: Callable, z0, ts, theta, unflatten: Callable, **options):
-    """z(ts) by the steps of a solve, frozen as fractions of the gaps between the ts.
+def traced_states(f: Callable, z0, ts, theta, unflatten: Callable, taken: Trajectory | None):
+    """z(ts) by the steps `taken` by a solve, frozen as fractions of the gaps between the ts; without
+    steps, at one time.
 
     z0, ts and theta, the last of shape (P,), may be traced to any depth, at the cost of the memory
-    of that trace. The options are those of `solve`.
+    of that trace.
     """
-    start, times = untraced(z0), untraced(ts)
-    problem = InitialValueProblem(f, start, times[0], times[-1], unflatten(untraced(theta)))
-    taken, zs, nest = solve(problem, ts=times, store="stages", **options), [z0], unflatten(theta)
+    zs, nest, times = [z0], unflatten(theta), untraced(ts)
+    if taken is None:
+        return anp.stack(zs)
+    problem = InitialValueProblem(f, untraced(z0), times[0], times[-1], unflatten(untraced(theta)))
     nodes = np.flatnonzero(np.isin(taken.ts, times))
     for i, (m, n) in enumerate(pairwise(nodes)):
         fractions = (taken.ts[m : n + 1] - times[i]) / (times[i + 1] - times[i])

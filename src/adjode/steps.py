@@ -10,6 +10,7 @@ import numpy as np
 from adjode.problem import IntegrationError
 from adjode.tableau import ButcherTableau
 
+FEWEST = 10  # steps of an adaptive solve: f may have more to say later
 SAFETY = 0.7  # of the step that should do; a rejected one costs all of its evaluations
 
 
@@ -62,16 +63,18 @@ def first_same_as_last(tableau) -> bool:
     return np.array_equal(tableau.a[-1], tableau.b)  # so c_s = 1: the rows of a sum to c, b to 1
 
 
-def adaptive_steps(field, z, stops, tableau, rtol, atol, tangent=False, patience=np.inf) -> Iterator:
+def adaptive_steps(field, z, stops, tableau, rtol, atol, longest=np.inf, tangent=False,
+                   patience=np.inf) -> Iterator:  # fmt: skip
     """Yield (t, z, h, k, tries) for each accepted step, and an end (t1, z1, 0, [f(t1, z1)], 0); the
-    local error stays below a tenth of atol + rtol |z|, since errors add up on the way. `tangent`:
-    steps are bounded by the rate of v' = f_z v, which the error of z does not show at rest. Raises
-    Stiff where they follow a decay, and the rest would cost more evaluations than `patience`."""
+    local error stays below a tenth of atol + rtol |z|, since errors add up on the way, and no step is
+    longer than `longest`. `tangent`: steps are bounded by the rate of v' = f_z v, which the error of z
+    does not show at rest. Raises Stiff where they follow a decay, and the rest would cost more
+    evaluations than `patience`."""
     t, tries, k = stops[0], 0, field(stops[0], z)[None]
     if not np.all(np.isfinite(k)):
         raise IntegrationError(f"f(t, z, theta) is not finite at the start, t = {t}: {k[0]}")
     h = first_step(field, t, z, k[0], stops[-1] - t, tableau, atol + rtol * np.abs(z))
-    longest = (stops[-1] - t) / 10 if tangent else np.inf  # f may have more to say later
+    longest = math.copysign(longest, h)
     power, v, error, held = tableau.order + 1, np.cos(1.0 + np.arange(len(z))), 0.0, 0
     reach, past = ((0.1 * rtol * math.factorial(power)) ** (1 / power), 0.5 * stable(tableau)), None
     for stop in stops[1:]:

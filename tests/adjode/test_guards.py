@@ -1127,7 +1127,9 @@ def test_unseen_is_the_error_of_lambda_f_theta_w_in_every_chunk(batched, size):
     assert estimate == pytest.approx(wanted, rel=1e-3)
     if batched:
         _, sweep = fast.swept(problem, loss, trajectory, some_direction(theta))
-        assert unseen(problem, trajectory, found, many, sweep.theta_moves) == pytest.approx(wanted, rel=1e-9)
+        assert unseen(problem, trajectory, found, many, None, sweep.theta_moves) == pytest.approx(
+            wanted, rel=1e-9
+        )
         unfit = replace(many, layout=None)  # a batch that f does not take: state by state
         assert unseen(problem, trajectory, found, unfit) == pytest.approx(wanted, rel=1e-3)
 

@@ -257,14 +257,11 @@ def test_arguments_are_not_written_to(zoo):
         np.testing.assert_array_equal(theta[name], keep[name])
 
 
-def test_options_reach_the_solve_and_the_steps_once_more_and_a_plain_call_keeps_the_stops_alone(monkeypatch):
+def test_options_reach_the_solve_and_a_plain_call_keeps_the_stops_alone(monkeypatch):
     from adjode import primitive
 
-    seen, solve, again = [], primitive.solve, primitive.traced_states
+    seen, solve = [], primitive.solve
     monkeypatch.setattr(primitive, "solve", lambda *args, **more: seen.append(more) or solve(*args, **more))
-    monkeypatch.setattr(
-        primitive, "traced_states", lambda *args, **more: seen.append(more) or again(*args, **more)
-    )
     f, ts, coarse = (
         lambda t, z, theta: theta * z,
         [0.0, 1.0],
@@ -272,9 +269,23 @@ def test_options_reach_the_solve_and_the_steps_once_more_and_a_plain_call_keeps_
     )
     end = lambda theta, **more: adjode.odeint(f, 1.0, ts, theta, **more)[-1]
     end(0.5, **coarse), end(0.5), grad(grad(end))(0.5, **coarse)
+    grad(grad(end))(0.5, **coarse, adjoint="backsolve")  # which keeps no stages to trace
     chosen = [{k: more[k] for k in ("rtol", "atol", "method")} for more in seen]
-    assert chosen == [coarse, {"rtol": 1e-6, "atol": 1e-8, "method": "auto"}, coarse, coarse]
-    assert [more.get("store") for more in seen] == ["stops", "stops", "stages", None]
+    assert chosen == [coarse, {"rtol": 1e-6, "atol": 1e-8, "method": "auto"}, *[coarse] * 3]
+    assert [more["store"] for more in seen] == ["stops", "stops", "stages", "stops", "stages"]
+
+
+@pytest.mark.parametrize("adjoint", ["discrete", "backsolve"])
+@pytest.mark.parametrize("way", [1.0, -1.0])
+def test_a_gradient_inside_another_trace_is_the_one_that_is_trusted(adjoint, way):
+    """A parameter that acts for a moment: the steps of the solve do not see it, those that are traced do."""
+    f = lambda t, z, theta: way * (-0.2 * z + theta * z * anp.exp(-(((way * t - 2.23) / 0.03) ** 2)))
+    end = lambda theta, s: s * adjode.odeint(f, 1.0, [0.0, way * 6.0], theta, adjoint=adjoint)[-1]
+    exact = 0.03 * np.sqrt(np.pi) * np.exp(-1.2)
+    assert grad(lambda s: grad(end)(0.0, s))(1.0) == pytest.approx(exact, rel=1e-4)
+    with pytest.raises(adjode.GradientError):
+        end = lambda theta, s: s * adjode.odeint(f, 1.0, [0.0, way * 6.0], theta, rtol=1e-8, atol=1e-10)[-1]
+        grad(lambda s: grad(end)(0.0, s))(1.0)
 
 
 def test_a_backward_pass_knows_its_loss_by_rows_and_how_they_may_bend(monkeypatch):

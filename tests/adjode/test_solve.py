@@ -523,8 +523,8 @@ def test_the_steps_once_more_are_those_of_the_solve(method, way):
         way * np.array([0.0, 0.7, 1.0, 2.0]),
         {"rtol": 1e-2, "atol": 1e-3},
     )
-    found = traced_states(f, z0, ts, np.array([0.9]), lambda theta: theta[0], method=method, **options)
     problem = adjode.InitialValueProblem(f, z0, ts[0], ts[-1], 0.9)
     taken = adjode.solve(problem, ts=ts, method=method, **options)
+    found = traced_states(f, z0, ts, np.array([0.9]), lambda theta: theta[0], taken)
     close = 1e-9 if method == "radau" else 1e-12  # a solve finds implicit stages to 1e-10 of z
     np.testing.assert_allclose(found, taken.zs[np.isin(taken.ts, ts)], rtol=close)

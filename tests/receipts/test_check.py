@@ -1,5 +1,6 @@
 """The checker, fed with right equations, wrong equations and equations that say nothing."""
 
+import sys
 from fractions import Fraction
 
 import pytest
@@ -31,6 +32,7 @@ from receipts import (
     check,
     d,
     dot,
+    exercise,
     eye,
     function,
     integral,
@@ -344,3 +346,106 @@ def test_a_short_name_says_where_the_quantity_was_moved_to():
         "theta_1",
         "theta_2",
     ]
+
+
+def tried(receipt):
+    return [(x["where"], x["name"], x["action"], x["state"]) for x in receipt.trials]
+
+
+def test_all_that_was_tried_is_recorded():
+    """Edits of the right side; the author's versions: a right side, both sides, other premises; each
+    premise left out, and its edits."""
+    wrong = {
+        "the row form": z_theta * f_z + f_theta,
+        "another left side": (d(z, theta), f_z * z_theta + f_theta),
+        "a faster flow": [premise("eq-ode", dot(z, t), 2 * f)],
+    }
+    receipt = check("eq-x", dot(z_theta, t), f_z * z_theta + f_theta, using=[ode], wrong=wrong)
+    assert [row[:3] for row in tried(receipt)[-6:]] == [
+        ("named", "the row form", None),
+        ("named", "another left side", None),
+        ("named", "a faster flow", None),
+        ("eq-ode", "eq-ode dropped", "dropped"),
+        ("eq-ode", "eq-ode sign flipped: f", "sign flipped"),
+        ("eq-ode", "eq-ode doubled: f", "doubled"),
+    ]
+    assert {row[0] for row in tried(receipt)[:-6]} == {"right side"}
+    assert {row[3] for row in tried(receipt)} == {"refused"} and len(tried(receipt)) == 16
+    with pytest.raises(ValueError, match=r"^eq-x, wrong version 'short': the left side has shape"):
+        check("eq-x", dot(z_theta, t), f_z * z_theta + f_theta, using=[ode], wrong={"short": z})
+
+
+def test_a_term_alone_on_its_side_of_a_premise_is_not_dropped_but_edited():
+    receipt = check("eq-x", d(lam * z_theta, t), lam * f_theta, using=[ode, adjoint])
+    assert [row[1:3] for row in tried(receipt) if row[0] == "eq-adjoint"] == [
+        ("eq-adjoint dropped", "dropped"),
+        ("eq-adjoint sign flipped: lambda f_z", "sign flipped"),
+        ("eq-adjoint doubled: lambda f_z", "doubled"),
+        ("eq-adjoint transposed: f_z", "transposed"),
+    ]
+    running = premise("eq-running", dot(lam, t), -lam * f_z - partial(L, z))
+    receipt = check("eq-x", d(lam * z_theta, t), lam * f_theta - L_z * z_theta, using=[ode, running])
+    dropped = [row[1] for row in tried(receipt) if row[0] == "eq-running" and row[2] == "dropped"]
+    assert dropped == ["eq-running dropped", "eq-running dropped: lambda f_z", "eq-running dropped: L_z"]
+
+
+def test_another_wrong_version_is_another_source():
+    lhs, rhs = dot(z_theta, t), f_z * z_theta + f_theta
+    slow, fast = ([premise("eq-ode", dot(z, t), n * f)] for n in (2, 3))
+    versions = [
+        {"a": f_z * z_theta},
+        {"b": f_z * z_theta},
+        {"a": 2 * rhs},
+        {"a": (z_theta, rhs)},
+        {"a": slow},
+        {"a": fast},
+    ]
+    source = lambda wrong: check("eq-x", lhs, rhs, using=[ode], wrong=wrong).source
+    assert source(None) == source({}) == "" and source(versions[0]) == source(dict(versions[0]))
+    assert len({source(wrong) for wrong in versions}) == len(versions)
+
+
+def test_a_trial_has_no_label_and_says_what_was_tried():
+    receipt = verdict(dot(z_theta, t), f_z * z_theta - f_theta, using=[ode])
+    record = receipt.record()
+    assert (record["label"], record["kind"], record["state"]) == ("", "trial", "refused")
+    assert record["text"] == "d(dz/dtheta)/dt = f_z dz/dtheta - f_theta"
+    assert [(p["label"], p["instance"]) for p in record["premises"]] == [("eq-ode", "")]
+    wanted = "The equation does not hold. One change would make it hold: sign flipped: f_theta (right side)"
+    assert receipt.summary() == wanted
+    with pytest.raises(ValueError, match=r"^equation: the left side has shape"):
+        verdict(z, z_theta)
+
+
+def test_an_exercise_has_no_label_and_is_not_shown():
+    a = var("a")
+    receipt = exercise(d(a**2, a), 2 * a, scalar="a number is squared")
+    assert receipt.label == "" and receipt._shown is True and "a number is squared" in receipt.message
+
+
+def changes(lhs, rhs, using=()):
+    return [(where, v.text) for where, v in verdict(lhs, rhs, using).changes]
+
+
+def test_of_the_changes_that_would_mend_it_the_likely_slips_come_first():
+    found = changes(z + f, z + 2 * f + dot(z, t), [ode])
+    wanted = ["sign flipped: dot(z)", "sign flipped: f", "dropped: 2 f"]
+    assert [text for _, text in found] == wanted and found[1][0] == "eq-ode"
+    assert changes(lam * f_theta, lam * f_theta.T) == [("right side", "not transposed: f_theta")]
+    left = changes(dot(z_theta, t) - f_theta, d(f, theta) + 0 * f_theta, [ode])
+    assert left == [("left side", "dropped: f_theta")]
+
+
+def test_the_search_for_a_change_has_an_end(monkeypatch):
+    monkeypatch.setattr(sys.modules["receipts.check"], "SEARCH_SECONDS", -1)
+    assert changes(lam * f_theta, -lam * f_theta) == []
+
+
+def test_a_reason_may_name_versions_with_components():
+    first = premise("eq-first", at(z, t, t0)[0], z_0[0])
+    still = {"eq-first *: z_0[0]": "only that it does not depend on theta is used"}
+    rate = f_z * z_theta + f_theta
+    receipt = check("eq-x", dot(z_theta, t) + at(d(z[0], theta), t, t0).T * theta.T,
+                    rate, using=[ode, first], still=still)  # fmt: skip
+    held = [x["version"] for x in receipt.still_hold]
+    assert held == [f"eq-first {action}: z_0[0]" for action in ("sign flipped", "doubled")]
