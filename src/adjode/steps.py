@@ -11,6 +11,7 @@ from adjode.problem import IntegrationError
 from adjode.tableau import ButcherTableau
 
 FEWEST = 10  # steps of an adaptive solve: f may have more to say later
+UNITS = 0.1  # a rate so much smaller beside the size of each entry: they have different units
 SAFETY = 0.7  # of the step that should do; a rejected one costs all of its evaluations
 
 
@@ -73,14 +74,15 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, longest=np.inf, tangent
     t, tries, k = stops[0], 0, field(stops[0], z)[None]
     if not np.all(np.isfinite(k)):
         raise IntegrationError(f"f(t, z, theta) is not finite at the start, t = {t}: {k[0]}")
-    h = first_step(field, t, z, k[0], stops[-1] - t, tableau, atol + rtol * np.abs(z))
+    scale = atol + rtol * np.abs(z)
+    h = first_step(field, t, z, k[0], stops[-1] - t, tableau, scale)
     longest = math.copysign(longest, h)
     power, v, error, held = tableau.order + 1, np.cos(1.0 + np.arange(len(z))), 0.0, 0
     reach, past = ((0.1 * rtol * math.factorial(power)) ** (1 / power), 0.5 * stable(tableau)), None
     for stop in stops[1:]:
         while t != stop:
             if tangent and tries == 0:
-                h, v, decays = bounded(field, t, z, k[-1], h, v, reach, np.max(atol), error)
+                h, v, decays = bounded(field, t, z, k[-1], h, v, reach, np.max(atol), error, scale)
                 held = held + 1 if decays and past and idles(*past, norm(v)) else held // 2
                 if held > 10 and abs((stops[-1] - t) / h) * len(k) > patience:
                     raise Stiff(f"the problem is stiff at t = {t}")
@@ -125,16 +127,21 @@ def first_step(field, t, z, k0, span, tableau, scale) -> float:
     return float(sign * max(min(max(100 * h, 1e-6), best, abs(span)), 16 * np.spacing(abs(t))))
 
 
-def bounded(field, t, z, k0, h, v, reach, atol, error) -> tuple:
+def bounded(field, t, z, k0, h, v, reach, atol, error, scale) -> tuple:
     """h, bounded by the rate of f_z; f_z v / |v| by a difference, the next v, as in the power method;
     and whether h is no small part of the time of a decay. Where v decays and the error of z shows
     it, steps go on to half of what is stable, reach[1] / rate: decay stays decay. Else to reach[0]."""
     size, length, sign = 1e-7 * norm(z) + atol, norm(v), math.copysign(1.0, h)
     w = (field(t, z + size / length * v) - k0) / size
-    rate = norm(w)
+    rate, turn = norm(w), float(w @ v)
+    if rate * abs(h) > reach[0]:  # it counts; and entries may have units of their own
+        x, y = w / scale, v / scale
+        own = norm(x) / norm(y) * length
+        if own < UNITS * rate:
+            rate, turn = own, float(x @ y) / float(y @ y) * length**2
     if not 0 < rate < np.inf:
         return h, v, False
-    decays = sign * float(w @ v) < -0.7 * rate * length
+    decays = sign * turn < -0.7 * rate * length
     most = sign * (max(reach) if decays and error >= 1e-3 else reach[0]) / rate
     h = min(h, most, key=abs)
     return h, w, decays and abs(h) * rate > 0.2

@@ -325,12 +325,7 @@ class Partial(Node):
         held = {e: sp.Dummy() for a in owner.args for e in a.value()}
         free, moving = {v: k for k, v in held.items()}, list(held.values())
 
-        def slope(e, i):
-            """In slot i: by name for an opaque function, by formula for a known one."""
-            return (
-                e.fdiff(i + 1) if owner.kind == "opaque" else e.xreplace(held).diff(moving[i]).xreplace(free)
-            )
-
+        slope = lambda e, i: e.xreplace(held).diff(moving[i]).xreplace(free)
         out = values[0]
         for nth, slot in enumerate(slots):
             start = 0
@@ -345,10 +340,7 @@ class Partial(Node):
                 continue
             if 1 not in out.shape or (nth == 0 and out.cols > 1):
                 raise ShapeError(f"`{self.text()}`: only scalars and columns have Jacobians here")
-            column = out if out.cols == 1 else out.T
-            out = sp.Matrix(
-                len(column), len(slot.value()), lambda i, j, c=column, s=start: slope(c[i], s + j)
-            )
+            out = sp.Matrix(len(out), len(slot.value()), lambda i, j, c=out, s=start: slope(c[i], s + j))
         return out
 
     def print(self, tex):

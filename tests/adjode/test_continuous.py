@@ -162,7 +162,9 @@ def test_memory_of_backsolve_does_not_grow_with_the_steps(zoo):
 
 def by_name(name, problem, loss, **options):
     """A continuous adjoint of a solve that it can read."""
-    return getattr(adjode, name)(problem, loss, adjode.solve(problem, running=loss.running), **options)
+    ts = loss.observations and loss.observations.ts
+    trajectory = adjode.solve(problem, running=loss.running, ts=ts)
+    return getattr(adjode, name)(problem, loss, trajectory, **options)
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
@@ -232,10 +234,13 @@ def test_every_vjp_is_counted(name, theta):
 @pytest.mark.parametrize("name", CONTINUOUS)
 @pytest.mark.parametrize("way", [1.0, -1.0])
 def test_an_interval_of_a_single_step_counts(name, way):
-    problem = adjode.InitialValueProblem(lambda t, z, theta: theta + 0 * z, [1.0], 0.0, 1e-7 * way, 2.0)
-    found = by_name(name, problem, adjode.Loss(terminal=lambda z, theta: z[0]))
-    assert len(found.path.ts) == 2 and found.stats.steps == adjode.solve(problem).stats.steps + 1
-    assert found.theta == pytest.approx(1e-7 * way, rel=1e-9)
+    problem = adjode.InitialValueProblem(lambda t, z, theta: theta + 0 * z, [1.0], 0.0, way, 2.0)
+    seen = adjode.Observations([(1 - 1e-7) * way], lambda i, z: z[0])
+    found = by_name(name, problem, adjode.Loss(lambda z, theta: z[0], observations=seen))
+    np.testing.assert_array_equal(found.path.ts[-3:], np.array([1 - 1e-7, 1 - 1e-7, 1.0]) * way)
+    back = found.stats.steps - adjode.solve(problem, ts=seen.ts).stats.steps
+    assert back == len(np.unique(found.path.ts)) - 1 if name != "adjoint_backsolve" else back > 10
+    assert found.theta == pytest.approx((2 - 1e-7) * way, rel=1e-9)
 
 
 @pytest.mark.parametrize("factor", [0.99, 1.01])

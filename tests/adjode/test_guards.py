@@ -696,12 +696,14 @@ def test_reach_is_what_the_errors_of_the_steps_come_to(span):
     errors = embedded(trajectory.tableau.errors, np.diff(trajectory.ts), trajectory.stages)
     errors = errors * np.random.default_rng(0).choice([-1.0, 1.0], errors.shape)
     moved, far, eps = np.zeros(4), [], 1e-6
+    moves, largest = reach(trajectory, sweep, 1e-4, 1e-6)
     for n, h in enumerate(np.diff(trajectory.ts)):
         step = lambda z, n=n, h=h: adjode.rk_step(trajectory.tableau, f, trajectory.ts[n], z, 1.5, h)
         z, size = trajectory.zs[n].ravel(), max(np.max(np.abs(moved)), 1e-300)
         moved = (step(z + eps / size * moved) - step(z - eps / size * moved)) / (2 * eps) * size + errors[n]
         far.append(np.max(np.abs(moved)) / (np.max(np.abs(trajectory.zs[n + 1])) + 0.01))
-    assert reach(trajectory, sweep, 1e-4, 1e-6) == pytest.approx(max(far), rel=1e-6)
+        np.testing.assert_allclose(moves[n + 1], moved, rtol=1e-5, atol=1e-6 * np.max(np.abs(moved)))
+    assert largest == pytest.approx(max(far), rel=1e-6)
 
 
 def scaled(found, factor):
@@ -900,8 +902,10 @@ def test_an_estimate_has_its_parts_in_the_unit_of_what_is_allowed(monkeypatch):
     calls, parts = [], {"amplified": 0.01, "unresolved": 0.02, "unseen": 0.003}
     for name, part in parts.items():
         monkeypatch.setattr(guards, name, lambda *args, n=name, x=part: calls.append((n, *args[3:])) or x)
-    monkeypatch.setattr(guards, "reach", lambda *args: far.append(args) or 0.1 * reached[0])
-    far, reached = [], [0.0]
+    monkeypatch.setattr(guards, "reach", lambda *args: far.append(args) or ("moves", 0.1 * reached[0]))
+    monkeypatch.setattr(guards, "added_up", lambda *args: far.append(args) or "errors")
+    monkeypatch.setattr(guards, "rows_moved", lambda *args: rows.append(args) or 0.1 * turned[0])
+    far, reached, rows, turned = [], [0.0], [], [0.0]
     size, allowed = length(guard.vector(found)), guard.allowed(found)
     of_z, missed = 0.01 * size / allowed, (0.02 * size + 10 * 0.003) / allowed
     ahead = SimpleNamespace(batch="batch", sees_ahead=True, slopes="slopes", theta_moves="moves")
@@ -912,14 +916,18 @@ def test_an_estimate_has_its_parts_in_the_unit_of_what_is_allowed(monkeypatch):
         assert calls == [
             ("amplified", 1e-5, True),
             ("unresolved", many, None, known[0]),
-            ("unseen", many, known[1]),
+            ("unseen", many, None, known[1]),
         ]
-    assert far == [(trajectory, ahead, 1e-3, 1e-5)]
+    assert far == [(trajectory, 1e-3, 1e-5), (trajectory, ahead, 1e-3, 1e-5)]
+    assert rows == [(guard.problem, guard.loss, trajectory, moves) for moves in ("errors", "moves")]
     reached[0] = 0.7  # of what is allowed, 100 rtol, with a margin of four
     assert guard.estimate(trajectory, found, True, ahead) == pytest.approx((2.8, missed))
     assert guard.estimate(trajectory, found, True, None) == pytest.approx((of_z, missed))
     assert guard.estimate(trajectory, found, False)[0] == pytest.approx(2.8)
-    reached[0] = 0.0
+    reached[0], turned[0] = 0.0, 0.6
+    for sweep in (None, ahead, SimpleNamespace(batch=None, sees_ahead=False, slopes=None, theta_moves=None)):
+        assert guard.estimate(trajectory, found, True, sweep) == pytest.approx((2.4, missed))
+    turned[0] = 0.0
     # another strategy: what its states and those of the discrete one are off by, and how they differ
     calls.clear()
     other = guard.distance(scaled(found, 1.01), found)
@@ -931,7 +939,11 @@ def test_an_estimate_has_its_parts_in_the_unit_of_what_is_allowed(monkeypatch):
     cost = lambda t, z, theta: z[0]
     calls.clear()
     replace(guard, loss=replace(guard.loss, running=cost)).estimate(trajectory, found, True, None)
-    assert calls == [("amplified", 1e-5, True), ("unresolved", None, cost, None), ("unseen", None, None)]
+    assert calls == [
+        ("amplified", 1e-5, True),
+        ("unresolved", None, cost, None),
+        ("unseen", None, cost, None),
+    ]
     empty = replace(guard, problem=replace(guard.problem, z0=np.zeros(0)))
     few = replace(found, z0=np.zeros(0))
     assert empty.estimate(trajectory, few, True, None)[1] == 0.0
@@ -1154,3 +1166,136 @@ def test_growth_is_by_how_much_the_rows_grow_on_their_way_back(slope, wanted):
     step_sizes = np.abs(found.path.lams[1:, 0]) * 0.01 * 0.03e-6
     seen = amplified(trajectory, found, 1e-6, 1e-8, False)
     assert seen == pytest.approx(np.sum(step_sizes) / (0.01 * slope) * wanted if slope else 0.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("adjoint", [*STRATEGIES, "checkpointed"])
+@pytest.mark.parametrize("residual", [1e-1, 1e-3, 1e-5, 1e-8])
+def test_near_its_minimum_a_loss_is_right_or_refused(residual, adjoint):
+    """There the rows are small differences, that errors of z change by more than themselves."""
+    t1, theta, z0 = 20.0, 2.0, np.array([1.0, 0.3])
+
+    def exact(z, theta):
+        cos, sin = anp.cos(theta * t1), anp.sin(theta * t1)
+        return anp.array([z[0] * cos + z[1] * sin, z[1] * cos - z[0] * sin])
+
+    goal = exact(z0, theta) * (1 + residual * np.array([1.0, -1.0]))
+    terminal = lambda z, theta: 0.5 * anp.sum((z - goal) ** 2)
+    wanted = grad(lambda z, theta: terminal(exact(z, theta), theta), (0, 1))(z0, theta)
+    turn = lambda t, z, theta: anp.array([theta * z[1], -theta * z[0]])
+    problem = adjode.InitialValueProblem(turn, z0, 0.0, t1, theta)
+    try:
+        found = adjode.gradient(problem, adjode.Loss(terminal=terminal), adjoint=adjoint)
+    except adjode.GradientError:
+        assert adjoint != "discrete" and residual < 1e-3
+    else:
+        size = np.max(np.abs(found.path.lams[-1]))
+        assert right((found.z0, found.theta), wanted, (z0, theta), 1e-6, 1e-8, size)
+        assert found.error < 1
+
+
+def test_rows_that_the_states_move_count_beside_all_rows():
+    problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, [1.0, 2.0], 0.0, 1.0)
+    seen = adjode.Observations([0.5], lambda i, z: 0.5 * anp.sum((z - 1.5) ** 2))
+    loss = adjode.Loss(lambda z, theta: 3.0 * z[0] + z[1] ** 2, observations=seen)
+    trajectory = adjode.solve_fixed(problem, adjode.euler(), 1, ts=[0.5])
+    moves = np.array([[0.0, 0.0], [0.1, -0.2], [0.0, 0.01]])
+    assert guards.rows_moved(problem, loss, trajectory, moves) == pytest.approx((0.3 + 0.02) / (3 + 4 + 1))
+    flat = adjode.Loss(lambda z, theta: 0.5 * anp.sum((z - np.array([1.0, 2.0])) ** 2))
+    assert guards.rows_moved(problem, flat, trajectory, moves) == 0.0  # nothing to compare them with
+
+
+def test_errors_of_which_nothing_is_known_add_up():
+    problem = adjode.InitialValueProblem(lambda t, z, theta: -theta * z, [2.0, -1.0], 0.0, 1.0, 1.0)
+    trajectory = adjode.solve_fixed(problem, adjode.dopri5(), 3)
+    moves = guards.added_up(trajectory, 1e-3, 1e-5)
+    by_step = embedded(trajectory.tableau.errors, np.diff(trajectory.ts), trajectory.stages)
+    np.testing.assert_allclose(moves, [[0, 0], by_step[0], by_step[:2].sum(axis=0), by_step.sum(axis=0)])
+    few = replace(trajectory, stages=None, stats=replace(trajectory.stats, steps=12))
+    nodes = np.abs(few.zs[1:]) + 0.01
+    wanted = 0.03 * 4 * 1e-3 * np.cumsum(nodes, axis=0)
+    np.testing.assert_allclose(guards.added_up(few, 1e-3, 1e-5)[1:], wanted)
+
+
+@pytest.mark.parametrize("method", ["auto", "radau"])
+@pytest.mark.parametrize("rtol", RTOLS)
+def test_implicit_steps_at_rest_are_held_against_others(method, rtol):
+    """z rests, and what lambda does meanwhile no tolerance of z sees: all solves take the same steps."""
+    k, t1 = 1e5, 3.0
+    f = lambda t, z, theta: anp.array([-k * (z[0] - z[1]), theta * anp.sin(5 * t) * z[1]])
+    problem = adjode.InitialValueProblem(f, [0.0, 0.0], 0.0, t1, 1.0)
+    late = lambda s: np.exp(-s) * np.exp((1 - np.cos(5 * (t1 - s / k))) / 5)
+    wanted = np.array([0.0, quad(late, 0.0, 40.0)[0]])
+    loss = adjode.Loss(terminal=lambda z, theta: z[0])
+    found = adjode.gradient(problem, loss, rtol=rtol, atol=rtol / 100, method=method)
+    assert right(found.z0, wanted, problem.z0, rtol, rtol / 100, 1.0) and found.error < 1
+
+
+@pytest.mark.parametrize("adjoint", [*STRATEGIES, "checkpointed"])
+def test_what_a_parameter_does_to_a_running_cost_alone_is_right_or_refused(adjoint):
+    t1, rate = 6.2, 0.1
+    problem = adjode.InitialValueProblem(
+        lambda t, z, theta: -theta[0] * z, [1.0], 0.0, t1, np.array([rate, 0.0])
+    )
+    loss = adjode.Loss(running=lambda t, z, theta: z[0] * (1 + theta[1] * anp.cos(20 * t)))
+    wanted = quad(lambda t: np.cos(20 * t) * np.exp(-rate * t), 0, t1, limit=200)[0]
+    try:
+        found = adjode.gradient(problem, loss, adjoint=adjoint)
+    except adjode.GradientError:
+        assert adjoint == "checkpointed"
+    else:
+        assert found.theta[1] == pytest.approx(wanted, abs=1e-3)
+
+
+def test_the_error_weights_see_the_running_cost():
+    # lambda = 0, and g_theta w = w cos(5 t)
+    problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, [1.0], 0.0, 3.0, 0.5)
+    cost = lambda t, z, theta: theta * anp.cos(5 * t)
+    trajectory = adjode.solve_fixed(problem, adjode.dopri5(), 12, running=cost)
+    found = adjode.adjoint_discrete(problem, adjode.Loss(running=cost), trajectory)
+    tableau, h = trajectory.tableau, 0.25
+    slopes = np.cos(5 * (trajectory.ts[:-1, None] + h * tableau.c))
+    wanted = abs(np.random.default_rng(0).normal()) * np.sum(np.abs(h * slopes @ tableau.errors[0]))
+    assert unseen(problem, trajectory, found, None, cost) == pytest.approx(wanted, rel=1e-6)
+    assert unseen(problem, trajectory, found, None) == 0.0
+
+
+@pytest.mark.parametrize("rtol", [1e-4, 1e-6])
+def test_a_way_back_by_itself_does_not_step_over_what_the_way_forth_sees(rtol):
+    pulse = lambda t: 5 * anp.exp(-(((t - 2.2) / 0.05) ** 2))
+    problem = adjode.InitialValueProblem(
+        lambda t, z, theta: -0.2 * z + theta * pulse(t), [1.0], 0.0, 6.2, 0.0
+    )
+    wanted = quad(lambda t: pulse(t) * np.exp(-0.2 * (6.2 - t)), 0, 6.2, points=[2.2])[0]
+    loss, tolerances = adjode.Loss(terminal=lambda z, theta: z[0]), {"rtol": rtol, "atol": rtol / 100}
+    found = adjode.gradient(problem, loss, adjoint="backsolve", **tolerances)
+    assert found.theta == pytest.approx(wanted, rel=100 * rtol)
+
+
+@pytest.mark.parametrize(
+    "v, t1, rtol", [(0.6, 16.0, 3e-4), (0.6, 16.0, 1e-4), (0.6, 12.0, 3e-4), (0.5, 20.0, 1e-3)]
+)
+def test_errors_that_do_not_fall_as_the_tolerances_do_are_seen_from_two_looser_solves(v, t1, rtol):
+    """The energy of an orbit: its gradient is that of the energy at the start."""
+    energy = lambda z, theta: 0.5 * (z[2] ** 2 + z[3] ** 2) - theta / anp.sqrt(z[0] ** 2 + z[1] ** 2)
+    pull = lambda z, theta: -theta / (z[0] ** 2 + z[1] ** 2) ** 1.5
+    f = lambda t, z, theta: anp.array([z[2], z[3], pull(z, theta) * z[0], pull(z, theta) * z[1]])
+    problem = adjode.InitialValueProblem(f, [1.0, 0.0, 0.0, v], 0.0, t1, 1.0)
+    options = {"rtol": rtol, "atol": rtol / 100}
+    found = adjode.gradient(problem, adjode.Loss(terminal=energy), **options)
+    assert right(found.z0, [1.0, 0.0, 0.0, v], problem.z0, rtol, rtol / 100, 1.0)
+    with pytest.raises(adjode.GradientError, match="discrete"):
+        adjode.gradient(problem, adjode.Loss(terminal=energy), adjoint="checkpointed", **options)
+
+
+def test_a_second_looser_gradient_is_asked_for_where_the_first_is_not_clear(monkeypatch):
+    guard, trajectory, found = decay_guard()
+    for first, second, error, asked in [
+        (0.019, 0.5, 0.019, [10.0]),
+        (0.021, 0.5, 0.5, [10.0, 100.0]),
+        (0.19, 0.1, 0.19, [10.0, 100.0]),
+        (0.21, 0.5, 0.21, [10.0]),
+    ]:
+        factors = []
+        answer = lambda self, *args, f=factors, x=(first, second): f.append(args[2]) or x[len(f) - 1]
+        monkeypatch.setattr(Guard, "from_one", answer)
+        assert guard.from_looser(trajectory, found) == error and factors == asked

@@ -251,14 +251,14 @@ def test_a_step_is_bounded_by_the_rate_of_f_z_alone_where_it_grows_and_by_stabil
     a = np.array([[0.0, sign * rate], [0.0, sign * rate]])  # (1, 1) has this rate
     z, v, reach = np.array([3.0, 4.0]), np.array([0.6, 0.6]), (0.2, 1.6)
     field = lambda t, z: a @ z
-    h, w, slow = bounded(field, 0.0, z, field(0.0, z), sign * 9.0, v, reach, 1e-6, error)
+    h, w, slow = bounded(field, 0.0, z, field(0.0, z), sign * 9.0, v, reach, 1e-6, error, np.ones(len(z)))
     exact = a @ v / np.linalg.norm(v)
     np.testing.assert_allclose(w, exact, rtol=1e-6)
     decays = rate < 0
     far = reach[1] if decays and error else reach[0]
     assert h == pytest.approx(sign * far / np.linalg.norm(exact), rel=1e-6)
     assert slow == (decays and far > 0.2)
-    short = bounded(field, 0.0, z, field(0.0, z), sign * 1e-3, v, reach, 1e-6, error)
+    short = bounded(field, 0.0, z, field(0.0, z), sign * 1e-3, v, reach, 1e-6, error, np.ones(len(z)))
     assert short[0] == sign * 1e-3 and not short[2]  # no step is made longer
 
 
@@ -269,7 +269,7 @@ def test_decay_is_what_points_against_the_tangent(rate, length):
     for cosine, decays in ((-0.8, True), (-0.6, False), (0.0, False), (0.6, False), (0.8, False)):
         row = rate * np.array([cosine, np.sqrt(1 - cosine**2)])
         field = lambda t, z, row=row: row * z[0] + 3 * row * (z[0] - 10) ** 2  # f_z e_1 at z is the row
-        found = bounded(field, 0.0, z, field(0.0, z), 1e6, length * way, (0.2, 1.6), 1e-6, 0.5)
+        found = bounded(field, 0.0, z, field(0.0, z), 1e6, length * way, (0.2, 1.6), 1e-6, 0.5, np.ones(2))
         np.testing.assert_allclose(found[1], row, rtol=1e-4)
         assert found[0] == pytest.approx((1.6 if decays else 0.2) / rate, rel=1e-4)
         assert found[2] == decays
@@ -278,7 +278,7 @@ def test_decay_is_what_points_against_the_tangent(rate, length):
 def test_a_field_that_does_not_see_its_neighbours_bounds_no_step():
     z, v = np.ones(2), np.array([1.0, 2.0])
     for field in (lambda t, z: np.ones(2), lambda t, z: np.full(2, np.inf)):
-        h, w, slow = bounded(field, 0.0, z, np.ones(2), 0.3, v, (0.2, 1.6), 1e-6, 0.0)
+        h, w, slow = bounded(field, 0.0, z, np.ones(2), 0.3, v, (0.2, 1.6), 1e-6, 0.0, np.ones(2))
         assert h == 0.3 and w is v and not slow
 
 
@@ -331,12 +331,46 @@ def test_a_tangent_is_resolved_where_the_state_rests(method, power, span):
     assert len(sizes(turn, [0.0, 0.0], span, method)) < 20  # nothing moves
 
 
-def test_no_step_is_longer_than_a_tenth_of_the_way_where_a_tangent_is_to_be_followed():
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 1e3, 1e6])
+@pytest.mark.parametrize("rtol", [1e-3, 1e-8])
+def test_entries_may_have_units_of_their_own(unit, rtol):
+    """A pendulum, its velocity in another unit: the same steps, but for the first few."""
+
+    def evaluations(unit):
+        f = lambda t, z, theta: np.array([z[1] / unit, -2 * np.sin(z[0]) * unit])
+        problem = adjode.InitialValueProblem(f, [1.0, 0.1 * unit], 0.0, 8.0)
+        return adjode.solve(problem, rtol=rtol, atol=1e-14).stats.f_evaluations
+
+    assert evaluations(unit) == pytest.approx(evaluations(1.0), rel=0.1)
+
+
+def test_a_decay_is_one_in_any_unit():
+    """Steps stay where decay decays, and auto hands a stiff problem over."""
+
+    def solved(unit, k, t1):
+        f = lambda t, z, theta: np.array([-k * (z[0] - np.cos(t)), z[0] * unit - z[1]])
+        problem = adjode.InitialValueProblem(f, [0.0, 0.0], 0.0, t1)
+        return adjode.solve(problem, rtol=1e-4, atol=1e-12)
+
+    for unit in (1.0, 1e-5, 1e5):
+        assert solved(unit, 1e4, 10.0).tableau.implicit and not solved(unit, 5.0, 2.0).tableau.implicit
+
+
+def test_no_step_is_longer_than_the_longest():
     still = lambda t, z: np.zeros(1)
     for span in (3.0, -3.0):
-        h = np.abs(sizes(still, [1.0], span, tangent=True))
+        h = np.abs(sizes(still, [1.0], span, longest=0.3))
         assert np.max(h) == pytest.approx(0.3) and np.sum(h) == pytest.approx(3.0) and len(h) < 20
         assert np.max(np.abs(sizes(still, [1.0], span))) > 1.0
+
+
+def test_a_solve_has_ten_steps_and_so_has_a_way_back():
+    rest = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, [1.0], 2.0, -3.0)
+    assert np.max(np.abs(np.diff(adjode.solve(rest).ts))) == pytest.approx(0.5)
+    trajectory = adjode.solve(rest, store="dense", ts=[0.0])
+    seen = adjode.Observations([0.0], lambda i, z: z[0])
+    found = adjode.adjoint_interpolated(rest, adjode.Loss(observations=seen), trajectory)
+    assert np.max(np.abs(np.diff(found.path.ts))) == pytest.approx(0.5)  # a tenth of all, not of a part
 
 
 def test_no_sliver_of_a_step_is_left_before_a_stop():

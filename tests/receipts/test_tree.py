@@ -34,6 +34,8 @@ WORDS = vars(receipts) | globals()
 # What is written, as text, and as LaTeX.
 PRINTED = [
     ("a + b", "a + b", r"a + b"),
+    ("a / b + c", "a/b + c", r"\frac{a}{b} + c"),
+    ("c + a / b", "c + a/b", r"c + \frac{a}{b}"),
     ("1 + a", "1 + a", r"1 + a"),
     ("a - b", "a - b", r"a - b"),
     ("1 - a", "1 - a", r"1 - a"),
@@ -94,12 +96,14 @@ PRINTED = [
     ("det(A)", "det(A)", r"\operatorname{det}\left(A\right)"),
     ("trace(A * B)", "tr(A B)", r"\operatorname{tr}\left(A\, B\right)"),
     ("partial(f, z)", "f_z", r"f_{z}"),
+    ("partial(scalar('g', vector('theta')), vector('theta'))", "g_theta", r"g_{\theta}"),
     ("partial(g, z, z)", "g_z,z", r"g_{z z}"),
     ("partial(f[0], z)", "f[0]_z", r"{\left[f\right]_{1}}_{z}"),
     ("d(f, t)", "df/dt", r"\frac{\mathrm d f}{\mathrm d t}"),
     ("d(a * g, t)", "d(a g)/dt", r"\frac{\mathrm d}{\mathrm d t} \left(a\, g\right)"),
     ("dot(z, t)", "dot(z)", r"\dot{z}"),
     ("dot(a * z, t)", "d(a z)/dt", r"\frac{\mathrm d}{\mathrm d t} \left(a\, z\right)"),
+    ("column(a / b, c)", "column(a/b, c)", r"\begin{bmatrix} \frac{a}{b} \\ c \end{bmatrix}"),
     ("column(a, b)", "column(a, b)", r"\begin{bmatrix} a \\ b \end{bmatrix}"),
     ("row(a, b)", "row(a, b)", r"\begin{bmatrix} a & b \end{bmatrix}"),
     ("at(z, t, t0)", "z(t_0)", r"z(t_{0})"),
@@ -159,6 +163,7 @@ WORTH = [
     ("d(A * u, u)", A_),
     ("d(u.T * A * u, u)", ((A_ + A_.T) * u_).T),
     ("at(a * t**2, t, t0)", a_ * t0_**2),
+    ("at(A * u, u, column(u[1], u[0]))", A_ * sp.Matrix([S("u_2"), S("u_1")])),
     ("at(A * u, u, vector('v'))", A_ * sp.Matrix([S("v_1"), S("v_2")])),
     ("integral(a * t, t, 0, 2)", sp.Integral(a_ * t_, (t_, 0, 2))),
     ("integral(zeros(u), t, 0, 1)", sp.zeros(2, 1)),
@@ -177,7 +182,7 @@ def test_what_is_written_is_worth_what_it_says(source, worth):
 def test_opaque_functions_have_a_component_for_each_place_and_slot():
     """Jacobians are (outputs x inputs); a name tells every component and slot apart."""
     named = lambda x: [str(e.func) for e in x.value()]
-    assert named(f) == ["f[1]", "f[2]"]
+    assert named(function("f", t, z)) == ["f[1]", "f[2]"]
     assert named(function("lambda", t, row=True)) == ["lambda[1]", "lambda[2]"]
     assert function("lambda", t, row=True).shape == (1, 2)
     assert named(function("F", t, cols=3)) == [f"F[{i},{j}]" for i in (1, 2) for j in (1, 2, 3)]
@@ -205,6 +210,7 @@ REFUSED = {
     "the slope of a variable": (lambda: partial(a, z), TypeError, r"needs a function; `a` is none"),
     "a slot that is none": (lambda: partial(g, t), ValueError, "`g` has no slot `t`"),
     "a Jacobian of a Jacobian": (lambda: partial(f, z, z), ShapeError, "`f_z,z`: only scalars"),
+    "a Jacobian of a row function": (lambda: partial(function("F", z, row=True), z), ShapeError, "`F_z`"),
     "a Jacobian of a matrix": (lambda: partial(function("F", z, cols=2), z), ShapeError, "`F_z`: only"),
     "a derivative in no variable": (lambda: d(a, a + b), TypeError, r"needs variables; `a \+ b` is none"),
     "a Jacobian of a row": (lambda: d(w, u), ShapeError, "`w` is no scalar or column; transpose it first"),
@@ -230,12 +236,22 @@ def test_equal_trees_are_equal_and_others_are_not():
     assert scalar("a", t) != scalar("a", t0) and expression("c", a, a) != expression("c", b, a)
 
 
+def test_a_sum_and_a_product_are_flat_and_a_node_is_made_anew_with_other_children():
+    assert len((a + b + c).children) == len((a * b * c).children) == 3
+    assert (a**2).rebuild([b]) == b**2 and (a + b).rebuild([b, a]) == b + a
+
+
+def test_an_integral_over_nothing_and_one_of_nothing_are_zero():
+    assert integral(zeros(u), t, 0, 1).sympy == sp.zeros(2, 1)
+    assert integral(a, t, t0, t0).sympy == 0 and integral(1 + 0 * a, t, t0, t1).sympy != 0
+
+
 def test_leaves_say_what_they_are():
     made = var("a"), vector("u"), matrix("A"), function("z", t), scalar("g", z), eye(), zeros(u)
     assert [x.kind for x in made] == ["var"] * 3 + ["opaque"] * 2 + ["constant"] * 2
     assert [x.name for x in made] == ["a", "u", "A", "z", "g", "I", "0"]
     named = expression("c", a * b, a)
-    assert named.formula == a * b and named.args == (a,) and a.formula is None
+    assert named.formula == a * b and named.args == (a,) and var("a").formula is None
     assert Leaf("x", [[1]]).args == () and Leaf("x", [[1]]).kind == ""
 
 
