@@ -52,9 +52,10 @@ def loss_value(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory)
     check_match(problem, loss, trajectory)
     total = 0.0 if loss.running is None else trajectory.running[-1]
     if loss.terminal is not None:
-        total += loss.terminal(trajectory.zs[-1], problem.theta)
+        end = loss.terminal(trajectory.zs[-1], problem.theta)
+        total += checked("terminal(z, theta)", end, ())
     for i, n in enumerate(observed_nodes(loss, trajectory)):
-        total += loss.observations.fun(i, trajectory.zs[n])
+        total += checked("fun(i, z)", loss.observations.fun(i, trajectory.zs[n]), ())
     total = float(total)
     if not np.isfinite(total):
         raise IntegrationError(f"the loss is not finite: {total}")

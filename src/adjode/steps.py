@@ -87,7 +87,9 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, longest=np.inf, tangent
                 if held > 10 and abs((stops[-1] - t) / h) * len(k) > patience:
                     raise Stiff(f"the problem is stiff at t = {t}")
             rest, h = stop - t, min(h, longest, key=abs)
-            t_next = stop if abs(rest) <= abs(h) else t + min(h, rest / 2, key=abs)  # no slivers
+            t_next = (
+                stop if abs(rest) <= max(abs(h), 16 * math.ulp(t)) else t + min(h, rest / 2, key=abs)
+            )  # no slivers
             step = t_next - t  # the size that the reverse sweep will see, to the last bit
             k_new = stage_derivatives(tableau, field, t, z, step, k[-1])
             z_next = z + step * (tableau.b @ k_new)

@@ -82,7 +82,12 @@ BAD = {
     "loss kind": (lambda: adjode.Loss(terminal=3), TypeError, "`terminal` must be callable as"),
     "running kind": (lambda: adjode.Loss(running=3), TypeError, "`running` must be callable as"),
     "seen kind": (lambda: adjode.Loss(observations=[1.0]), TypeError, "Observations.*; got list"),
-    "loss shape": (lambda: slope(terminal(lambda z, th: z)), (TypeError, ValueError), "scalar|size"),
+    "loss shape": (lambda: slope(terminal(lambda z, th: z)), ValueError,
+                   r"terminal\(z, theta\) must have shape \(\); got \(2,\)"),
+    "seen loss shape": (lambda: slope(adjode.Loss(observations=adjode.Observations([1.0], lambda i, z: z))),
+                        ValueError, r"fun\(i, z\) must have shape \(\); got \(2,\)"),
+    "loss that captures": (lambda: grad(lambda a: slope(terminal(lambda z, th: a * z[0])).t1)(1.0), TypeError,
+                           r"terminal\(z, theta\) is a traced value .* it captures one. Pass"),
     "loss nan": (lambda: slope(terminal(lambda z, th: z[0] + anp.where(z[0] > 0, np.nan, 0.0))),
                  adjode.IntegrationError, "the loss is not finite: nan"),
     "seen shape": (lambda: adjode.adjoint_discrete(

@@ -373,6 +373,16 @@ def test_a_solve_has_ten_steps_and_so_has_a_way_back():
     assert np.max(np.abs(np.diff(found.path.ts))) == pytest.approx(0.5)  # a tenth of all, not of a part
 
 
+@pytest.mark.parametrize("ulps", [1, 2, 20])
+@pytest.mark.parametrize("start", [1.0, -3.0])
+def test_an_interval_of_a_few_ulps_has_an_end(start, ulps):
+    end = start + ulps * np.spacing(start)
+    for t0, t1 in ((start, end), (end, start)):
+        problem = adjode.InitialValueProblem(lambda t, z, theta: -z, [1.0], t0, t1)
+        taken = adjode.solve(problem)
+        assert taken.ts[-1] == t1 and taken.stats.f_evaluations < 100
+
+
 def test_no_sliver_of_a_step_is_left_before_a_stop():
     turn = lambda t, z: np.array([z[1], -z[0]])
     ends = np.cumsum(sizes(turn, [1.0, 0.0], 30.0))
