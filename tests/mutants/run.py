@@ -162,6 +162,9 @@ ESTIMATES = some(
     "a_nudge_without_a_value_tells_nothing",
     "growth_is_by_how_much_the_rows_grow_on_their_way_back",
     "reach_is_what_the_errors_of_the_steps_come_to",
+    "rows_that_the_states_move_count_beside_all_rows",
+    "errors_of_which_nothing_is_known_add_up",
+    "the_error_weights_see_the_running_cost",
 )
 GUARDS = some(
     "guards",
@@ -188,7 +191,7 @@ GUARDS = some(
     "an_estimate_of_implicit_steps_takes_the_first_solve_that_has_other_steps",
     "a_looser_gradient_is_off_by_ten_times_as_much_and_counts_with_a_margin_of_three",
     "both_parts_of_an_error_beside_a_better_gradient_count",
-    "rows_may_move_by_a_quarter_of_what_is_allowed",
+    "rows_may_move_by_a_fifth_of_what_is_allowed",
     "an_estimate_of_implicit_steps_is_a_looser_gradient",
     "an_estimate_has_its_parts_in_the_unit_of_what_is_allowed",
     "a_looser_solve_is_no_witness_where_its_errors_are_as_large_as_z",
@@ -196,6 +199,8 @@ GUARDS = some(
     "the_sweep_of_a_discrete_gradient_serves_its_estimate_and_its_witness",
     "the_rows_of_a_loss_are_the_last_lambda_and_its_jumps",
     "a_state_without_entries_has_no_jumps",
+    "implicit_steps_at_rest_are_held_against_others",
+    "a_second_looser_gradient_is_asked_for_where_the_first_is_not_clear",
 )
 ROOTS = some(
     "algebraic",
@@ -311,7 +316,8 @@ WHOLE = some(
     "odeint",
     "what_is_no_number_is_named_also_in_a_list_that_holds_traced_values",
     "a_backward_pass_knows_its_loss_by_rows_and_how_they_may_bend",
-    "options_reach_the_solve_and_the_steps_once_more_and_a_plain_call_keeps_the_stops_alone",
+    "options_reach_the_solve_and_a_plain_call_keeps_the_stops_alone",
+    "a_gradient_inside_another_trace_is_the_one_that_is_trusted",
     "states_come_back_at_ts_in_the_shape_of_z0",
     "one_backward_pass_for_all_arguments",
     "theta_may_be_a_nest_built_inside_the_loss",
