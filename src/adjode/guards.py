@@ -119,12 +119,12 @@ class Guard:
         return self.from_other(found, adjoint_fast, finer) if finer else np.inf
 
     def to_first_order(self, trajectory, found, sweep, moves) -> float:
-        """What moves of the states do to a gradient, with a margin of two, and much of their square."""
+        """What moves of the states do to a gradient, to first order, and much of their square."""
         losses = [loss for loss in (self.loss, self.moved) if loss]
         parts, largest = changed(self.problem, losses, trajectory, found, sweep, moves)
         lengths = [length(self.vector(part)) for part in parts]
-        square = 10 * largest**2 * length(self.vector(found))
-        return (2 * sum(lengths) + square) / self.allowed(found)
+        square = 5 * largest**2 * length(self.vector(found))
+        return (sum(lengths) + square) / self.allowed(found)
 
     def from_other(self, found, adjoint, trajectory) -> float:
         """How far `found` is from the gradient on another trajectory, and this one from what it would be

@@ -747,7 +747,7 @@ def test_halves_are_a_witness_for_the_rows_as_they_may_be_and_for_none_where_f_b
         assert guard.from_halves(trajectory, found, blind, 0.2) == np.inf
 
 
-def test_what_the_first_order_says_is_doubled_and_much_of_its_square_is_added(monkeypatch):
+def test_to_what_the_first_order_says_much_of_its_square_is_added(monkeypatch):
     guard, trajectory, found = decay_guard()
     asked, allowed, size = [], guard.allowed(found), length(guard.vector(found))
 
@@ -758,7 +758,7 @@ def test_what_the_first_order_says_is_doubled_and_much_of_its_square_is_added(mo
     monkeypatch.setattr(guards, "changed", made)
     for moved, parts in [(None, 0.01), (adjode.Loss(terminal=lambda z, theta: 0.0), 0.03)]:
         error = replace(guard, moved=moved).to_first_order(trajectory, found, "sweep", "moves")
-        assert error == pytest.approx((2 * parts + 10 * 0.03**2) * size / allowed)
+        assert error == pytest.approx((parts + 5 * 0.03**2) * size / allowed)
         losses = [guard.loss, moved] if moved else [guard.loss]
         assert asked.pop() == (guard.problem, losses, trajectory, found, "sweep", "moves")
 

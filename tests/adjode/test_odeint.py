@@ -275,6 +275,11 @@ def test_options_reach_the_solve_and_a_plain_call_keeps_the_stops_alone(monkeypa
     assert [more["store"] for more in seen] == ["stops", "stops", "stages", "stops", "stages"]
 
 
+def test_a_single_time_inside_another_trace():
+    start = lambda z0: anp.sum(adjode.odeint(lambda t, z, theta: theta * z, z0, [0.5], 2.0)) ** 3
+    assert grad(grad(start))(1.5) == pytest.approx(9.0)
+
+
 @pytest.mark.parametrize("adjoint", ["discrete", "backsolve"])
 @pytest.mark.parametrize("way", [1.0, -1.0])
 def test_a_gradient_inside_another_trace_is_the_one_that_is_trusted(adjoint, way):
