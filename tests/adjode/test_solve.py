@@ -275,6 +275,21 @@ def test_decay_is_what_points_against_the_tangent(rate, length):
         assert found[2] == decays
 
 
+@pytest.mark.parametrize("length", [5.0, 0.1])
+@pytest.mark.parametrize("rate", [40.0, 0.2])
+def test_a_rate_is_that_of_entries_in_units_of_their_own(rate, length):
+    units = np.array([1e3, 1e9])
+    z, v = units * np.array([10.0, 0.0]), units * np.array([length, 0.0])
+    for cosine, decays in ((-0.8, True), (-0.6, False), (0.6, False), (0.8, False)):
+        row = rate * np.array([cosine, np.sqrt(1 - cosine**2)])
+        field = lambda t, z, row=row: units * row * z[0] / units[0]
+        by = lambda h, f=field: bounded(f, 0.0, z, f(0.0, z), h, v, (0.2, 1.6), 1e-6, 0.5, units)
+        found = by(1e6)
+        assert found[0] == pytest.approx((1.6 if decays else 0.2) / rate, rel=1e-4) and found[2] == decays
+        in_one_unit = np.linalg.norm(units * row) / units[0]
+        assert by(1.0 / in_one_unit)[0] == 1.0 / in_one_unit  # a rate that counts in one unit alone
+
+
 def test_a_field_that_does_not_see_its_neighbours_bounds_no_step():
     z, v = np.ones(2), np.array([1.0, 2.0])
     for field in (lambda t, z: np.ones(2), lambda t, z: np.full(2, np.inf)):
