@@ -184,7 +184,7 @@ def test_the_way_back_takes_the_steps_of_its_equations_at_the_tolerances_asked(n
     seen = lambda z: 0.05 * (z[0] + 2 * z[1])
     parts = {"running": lambda t, z, _: seen(z)} if running else {"terminal": lambda z, _: seen(z)}
     problem, loss = adjode.InitialValueProblem(field, z0, 0.0, 30.0, 1.0), adjode.Loss(**parts)
-    rtol, atol = 1e-13, 1e-5  # nothing but atol counts
+    rtol, atol = 1e-13, 1e-9  # nothing but atol counts
     row = np.array([0.05, 0.1])
     scale = 1.0 if running else 0.1  # of lambda and theta_bar; at least 1 beside a running cost
     a = np.array([[0.0, -1.0], [1.0, 0.0]])
@@ -204,13 +204,26 @@ def test_the_way_back_takes_the_steps_of_its_equations_at_the_tolerances_asked(n
     scales = np.full(len(start), scale)
     if name == "adjoint_backsolve":
         scales[:2] = 1.0
-    by_hand = list(adaptive_steps(Counted(back), start, [30.0, 0.0], adjode.dop853(), rtol, atol * scales))
+    tolerances = {"rtol": rtol, "atol": atol * scales, "longest": 3.0}
+    by_hand = list(adaptive_steps(Counted(back), start, [30.0, 0.0], adjode.dop853(), **tolerances))
     found = getattr(adjode, name)(problem, loss, forward, rtol=rtol, atol=atol)
-    assert found.stats.steps - forward.stats.steps == len(by_hand) - 1 > 10
+    assert found.stats.steps - forward.stats.steps == len(by_hand) - 1 > 15
     assert found.stats.rejected - forward.stats.rejected == sum(s[4] - 1 for s in by_hand[:-1])
     nodes = [0.0, 30.0] if name == "adjoint_backsolve" else [s[0] for s in by_hand[::-1]]
     np.testing.assert_allclose(found.path.ts, nodes, atol=1e-9)
     assert (found.path.dense is None) == (name != "adjoint_quadrature")
+
+
+def test_steps_that_are_tried_again_on_the_way_back_are_counted():
+    pulse = lambda t: anp.exp(-(((t - 1.4) / 0.03) ** 2))
+    problem = adjode.InitialValueProblem(lambda t, z, theta: theta * z * pulse(t), [1.0], 0.0, 3.0, 9.0)
+    forward = adjode.solve(problem, store="dense")
+    found = adjode.adjoint_interpolated(problem, adjode.Loss(lambda z, theta: z[0]), forward)
+    back = lambda t, state: -state[0] * pulse(t) * np.append(9.0, forward.dense(t))
+    stops, tableau = [3.0, 0.0], adjode.dop853()
+    steps = adaptive_steps(Counted(back), np.array([1.0, 0.0]), stops, tableau, 1e-6, 1e-8, longest=0.3)
+    again = sum(step[4] - 1 for step in list(steps)[:-1])
+    assert found.stats.rejected - forward.stats.rejected == again > 0
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)

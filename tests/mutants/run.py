@@ -37,6 +37,7 @@ IMPLICIT = "adjode/test_stiff.py::test_discrete_adjoint_is_the_derivative_of_the
 RADAU = "adjode/test_stiff.py::test_radau_is_collocation_and_damps_what_is_stiff"
 UNTRACED = "adjode/test_bad_inputs.py::test_a_field_that_autograd_cannot_trace_is_never_a_zero_gradient"
 LAYOUTS = "adjode/test_fast.py::test_a_batch_is_used_in_the_layout_that_suits_the_field"
+TEN_STEPS = "adjode/test_solve.py::test_a_solve_has_ten_steps_and_so_has_a_way_back"
 KEEPS_NOTHING = "adjode/test_memory.py::test_backsolve_keeps_nothing_of_its_steps"
 KEEPS_DECAY = "adjode/test_stiff.py::test_explicit_steps_stay_where_decay_decays"
 HANDS_OVER = "adjode/test_stiff.py::test_auto_hands_stiff_problems_over_and_keeps_the_others"
@@ -346,7 +347,15 @@ TESTS = {
     "adjode/checkpoint": [*CHECKPOINTS, OVERFLOW],
     "adjode/steps": [SOLVE, SHRINKS, KEEPS_DECAY, HANDS_OVER, BY_STAGES],
     "adjode/partner": [*PARTNERS, BAD],
-    "adjode/continuous": ["adjode/test_continuous.py", KEEPS_NOTHING, *TIME_GRADIENTS, BAD, ANY_SIZE, BUDGET],
+    "adjode/continuous": [
+        "adjode/test_continuous.py",
+        TEN_STEPS,
+        KEEPS_NOTHING,
+        *TIME_GRADIENTS,
+        BAD,
+        ANY_SIZE,
+        BUDGET,
+    ],
     "adjode/fast": [*BATCHES, *AHEAD],
     "adjode/batched": [*BATCHES, *NODES],
     "adjode/stiff": IMPLICIT_STEPS,
