@@ -243,7 +243,7 @@ class Mul(Node):
         if below and tex:
             parts = [row[0].latex() if len(row) == 1 else self._row(row, tex) for row in (above, below)]
             return rf"\frac{{{parts[0]}}}{{{parts[1]}}}"
-        return self._row(above, tex) + "".join(f"/{c.inner(tex, FACTOR)}" for c in below)
+        return self._row(above, tex) + "".join(f"/{c.inner(False, FACTOR)}" for c in below)
 
     @staticmethod
     def _row(factors, tex):
@@ -295,7 +295,7 @@ class Entry(Node):
 
     def print(self, tex):
         x, i = self.children[0], self.data[0]
-        return rf"\left[{x.latex()}\right]_{{{i + 1}}}" if tex else f"{x.inner(tex, ATOM)}[{i}]"
+        return rf"\left[{x.latex()}\right]_{{{i + 1}}}" if tex else f"{x.inner(False, ATOM)}[{i}]"
 
 
 class Apply(Node):
@@ -431,7 +431,7 @@ class Integral(Node):
         x, t, a, b = self.children
         if tex:
             return rf"\int_{{{a.latex()}}}^{{{b.latex()}}} {x.inner(tex, MINUS)}\,\mathrm d {t.latex()}"
-        return f"int_{a.text()}^{b.text()} {x.inner(tex, MINUS)} d{t.text()}"
+        return f"int_{a.text()}^{b.text()} {x.inner(False, MINUS)} d{t.text()}"
 
 
 # -- what an author writes ------------------------------------------------------------------------
