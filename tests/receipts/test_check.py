@@ -47,6 +47,8 @@ from receipts import (
 from receipts.jets import jet, short_name
 from receipts.tree import node
 
+Statement = sys.modules["receipts.check"].Statement
+
 F = dot(z, t) - f
 
 
@@ -449,3 +451,40 @@ def test_a_reason_may_name_versions_with_components():
                     rate, using=[ode, first], still=still)  # fmt: skip
     held = [x["version"] for x in receipt.still_hold]
     assert held == [f"eq-first {action}: z_0[0]" for action in ("sign flipped", "doubled")]
+
+
+def test_a_message_has_a_reason_for_one_dimension_beside_the_others():
+    a = var("a")
+    plain = check("eq-x", d(f, theta), f_z * z_theta + f_theta)
+    assert plain.message == "" and 0 < plain.seconds < 60
+    assert check("eq-x", d(a**2, a), 2 * a, scalar="a square").message == "one dimension will do: a square"
+    both = check("eq-x", (a**2) ** 0.5, a, scalar="a square").message
+    assert both.endswith("; one dimension will do: a square") and "positive" in both and "X" not in both
+
+
+def test_premises_that_contradict_one_another_are_named_with_the_equation():
+    using = [ode, premise("eq-constant", z, z_0)]
+    with pytest.raises(Refused, match=r"^eq-x: the premises contradict one another"):
+        check("eq-x", dot(z_theta, t), f_z * z_theta + f_theta, using=using)
+    with pytest.raises(Refused, match=r"^The equation: the premises contradict one another"):
+        verdict(dot(z_theta, t), f_z * z_theta + f_theta, using=using)
+    assert premise("eq-other", dot(z, t), f).instance == ""
+
+
+def test_a_function_may_depend_on_what_has_no_name():
+    rate = scalar("g", dot(z, t))
+    assert check("eq-x", d(rate, t), partial(rate, dot(z, t)) * dot(dot(z, t), t)).state == "holds"
+
+
+def test_a_change_that_cannot_be_tried_is_passed_over(monkeypatch):
+    tried, decide = [], Statement.decide
+
+    def at_first_refused(self, **change):
+        tried.append(change)
+        if len(tried) == 2:  # the first one is the statement itself
+            raise ValueError("this change does not fit")
+        return decide(self, **change)
+
+    monkeypatch.setattr(Statement, "decide", at_first_refused)
+    assert changes(lam * f_theta, lam * f_theta.T) == [("right side", "not transposed: f_theta")]
+    assert len(tried) > 2
