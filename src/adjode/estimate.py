@@ -3,6 +3,7 @@
 import math
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -96,10 +97,20 @@ def rows_moved(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory,
     """By how much the rows of the loss change where the states move, in relative change: near its minimum
     a loss hands over small rows, and they may change by more than themselves."""
     moved = replace(trajectory, zs=trajectory.zs + moves.reshape(trajectory.zs.shape))
-    rows, others = (np.array([end, *jumps.values()]) for end, _, jumps in
-                    (loss_rows(problem, loss, z) for z in (trajectory, moved)))  # fmt: skip
+    rows = all_rows(problem, loss, trajectory)
+    try:
+        change = np.sum(np.abs(all_rows(problem, loss, moved) - rows))
+    except Exception:  # a loss that does not take these states is as sensitive as can be
+        return np.inf
     size = np.sum(np.abs(rows))
-    return float(np.sum(np.abs(others - rows)) / size) if size > 0 else 0.0
+    if not np.isfinite(change):
+        return np.inf
+    return float(change / size) if size > 0 else 0.0
+
+
+def all_rows(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory) -> np.ndarray:
+    end, _, jumps = loss_rows(problem, loss, trajectory)
+    return np.array([end, *jumps.values()])
 
 
 def embedded(errors, h, k) -> np.ndarray:
@@ -190,48 +201,54 @@ def unseen(
     tableau = trajectory.tableau
     if flatten(problem.theta)[0].size == 0:
         return 0.0
-    some = np.flatnonzero(np.any(tableau.errors != 0, axis=0))
+    some, new = np.flatnonzero(np.any(tableau.errors != 0, axis=0)), nudged(problem)
     at_once = n if moves is not None else max(10, 2000 // problem.z0.size)
     for steps in np.array_split(np.arange(n), -(-n // at_once)):
         h, c = np.diff(trajectory.ts)[steps], tableau.c[some]
         lam = after[steps][:, None] + c[:, None] * (before[steps + 1] - after[steps])[:, None]
-        try:
-            moved = moves[:, some] if moves is not None else by_nudge(problem, trajectory, many, steps, some)
-            cost = cost_by_nudge(problem, trajectory, running, steps, some) if running else 0.0
-        except Exception:  # f does not take the nudge: theta may be an index, or at the end of its range
-            return 0.0
+        known = moves is not None
+        moved, cost = moves[:, some] if known else 0.0, 0.0
+        if running or not known:
+            ts, zs = stage_states(trajectory, steps, some)
+            nodes = one_by_one(problem, ts, zs)
+        if not known:
+            f_at = partial(at_nodes, problem, many, ts, zs, nodes)
+            moved = by_nudge(f_at, new, trajectory.stages[steps][:, some])
+        if running:
+            g_at = partial(cost_at, running, nodes)
+            cost = by_nudge(g_at, new, g_at(problem.theta)).reshape(*ts.shape, 1)
         rows = np.sum(lam * moved, axis=2, keepdims=True) + cost
         total += float(np.sum(embedded(tableau.errors[:, some], h, rows)))
     return total if np.isfinite(total) else 0.0
 
 
-def by_nudge(problem, trajectory, many: Batch | None, steps, some) -> np.ndarray:
-    """f_theta w at some stages of steps, (n, m, D), by a difference. Raises what f does with the nudge."""
-    (ts, zs), k, new = (
-        stage_states(trajectory, steps, some),
-        trajectory.stages[steps][:, some],
-        nudged(problem),
-    )
-    values = None
+def by_nudge(fun, theta: Any, here: np.ndarray) -> np.ndarray:
+    """The derivative of fun(theta) along w, by the difference from `here`; zero where it has none."""
+    try:
+        change = (fun(theta) - here) / NUDGE
+    except Exception:  # it does not take the nudge: theta may be an index, or at the end of its range
+        return 0.0 * here
+    return change if np.all(np.isfinite(change)) else 0.0 * here
+
+
+def at_nodes(problem, many: Batch | None, ts: np.ndarray, zs: np.ndarray, nodes: list, theta) -> np.ndarray:
+    """f at nodes, in the shape of zs; one by one if it takes no batch of them."""
     if many:
-        with suppress(Exception):  # f does not take these nodes
-            values = Batch(new, many.layout).values(ts.ravel(), zs.reshape(ts.size, -1))
-    if values is None:
-        values = [problem.f(t, z, new.theta) for t, z in one_by_one(problem, ts, zs)]
-    return (np.reshape(values, k.shape) - k) / NUDGE
+        with suppress(Exception):
+            moved = Batch(replace(problem, theta=theta), many.layout)
+            return moved.values(ts.ravel(), zs.reshape(ts.size, -1)).reshape(zs.shape)
+    return np.reshape([problem.f(*node, theta) for node in nodes], zs.shape)
 
 
-def cost_by_nudge(problem, trajectory, running, steps, some) -> np.ndarray:
-    """g_theta w there, (n, m, 1)."""
-    ts, zs = stage_states(trajectory, steps, some)
-    here, there = ([running(*node, x.theta) for node in one_by_one(problem, ts, zs)]
-                   for x in (problem, nudged(problem)))  # fmt: skip
-    return (np.reshape(there, (*ts.shape, 1)) - np.reshape(here, (*ts.shape, 1))) / NUDGE
+def cost_at(running, nodes: list, theta) -> np.ndarray:
+    """g there, (n,)."""
+    return np.array([running(*node, theta) for node in nodes])
 
 
-def nudged(problem: InitialValueProblem) -> InitialValueProblem:
+def nudged(problem: InitialValueProblem) -> Any:
+    """theta, moved a little along `some_direction`."""
     theta, unflatten = flatten(problem.theta)
-    return replace(problem, theta=unflatten(theta + NUDGE * flatten(some_direction(problem.theta))[0]))
+    return unflatten(theta + NUDGE * flatten(some_direction(problem.theta))[0])
 
 
 def stage_states(trajectory: Trajectory, steps, some) -> tuple[np.ndarray, np.ndarray]:
@@ -244,4 +261,5 @@ def stage_states(trajectory: Trajectory, steps, some) -> tuple[np.ndarray, np.nd
 
 def one_by_one(problem: InitialValueProblem, ts: np.ndarray, zs: np.ndarray) -> list:
     """The nodes as f takes them."""
-    return [(t, read_only(z)) for t, z in zip(ts.ravel(), zs.reshape(-1, *problem.z0.shape), strict=True)]
+    states = zs.reshape(-1, *problem.z0.shape)
+    return [(t, read_only(np.asarray(z))) for t, z in zip(ts.ravel(), states, strict=True)]

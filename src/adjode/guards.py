@@ -75,6 +75,7 @@ class Guard:
     def confirmed(self, trajectory, found, error) -> Gradient:
         """The discrete gradient `found` if its error is small, or one of a tighter solve, with which
         another one agrees."""
+        # implicit steps of a high order are nearly the same for tolerances a tenth as large
         grid, first = trajectory.ts, 3 if trajectory.tableau.implicit else 1
         if error < DOUBT:
             return replace(found, error=error)

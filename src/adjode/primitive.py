@@ -67,8 +67,8 @@ def odeint(f: Callable, z0: Any, ts: Any, theta: Any, *, rtol: float = 1e-6, ato
     Notes
     -----
     The backward pass is one adjoint solve that jumps at each of ts, `eq-jump`, whatever is asked
-    for. A gradient of a gradient differentiates the steps of one that is trusted; its own error is not
-    estimated.
+    for. A gradient of a gradient differentiates the steps of one that is trusted, which may be many more
+    than those of a first solve; its own error is not estimated.
 
     A loss is known here by its rows alone, zs_bar. Near a minimum they are small differences of the
     states and of what they should be, and no better than the states: take a smaller rtol there, or

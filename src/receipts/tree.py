@@ -7,12 +7,14 @@ and as plain text, and its ``sympy`` attribute is an ordinary SymPy matrix that 
 Vectors are columns unless declared rows; Jacobians are (outputs x inputs); a scalar is 1 x 1.
 """
 
+from itertools import pairwise
+
 import sympy as sp
 
 from receipts.jets import jet, latex_name
 
 SIZE = 2  # D = P = 2: the smallest size at which a transpose shows
-SUM, MINUS, PRODUCT, FACTOR, ATOM = range(5)  # how firmly what is printed holds together
+SUM, MINUS, PRODUCT, FACTOR, ATOM, ALWAYS = range(6)  # how firmly what is printed holds together
 
 
 class ShapeError(ValueError):
@@ -72,7 +74,12 @@ class Node:
             return Neg(self.children[0] * other)  # Python reads -x*y as (-x)*y, an author as -(x*y)
         if other.shape == (1, 1) != self.shape:
             return Mul(*_factors(self), other)  # a row times a column, say, stays one number
-        return Mul(*_factors(self), *_factors(other))
+        try:
+            return Mul(*_factors(self), *_factors(other))
+        except ShapeError:
+            if not isinstance(other, Mul) or self.shape[1] != other.shape[0]:
+                raise
+            return Mul(*_factors(self), other)  # such a number is among its factors
 
     def __radd__(self, other):
         return node(other) + self
@@ -243,11 +250,17 @@ class Mul(Node):
         if below and tex:
             parts = [row[0].latex() if len(row) == 1 else self._row(row, tex) for row in (above, below)]
             return rf"\frac{{{parts[0]}}}{{{parts[1]}}}"
-        return self._row(above, tex) + "".join(f"/{c.inner(False, FACTOR)}" for c in below)
+        below = [c.inner(False, ATOM if isinstance(c, Total) else FACTOR) for c in below]
+        return self._row(above, tex) + "".join(f"/{c}" for c in below)
 
     @staticmethod
     def _row(factors, tex):
-        return (r"\, " if tex else " ").join(c.inner(tex, FACTOR) for c in factors) or "1"
+        if not factors:
+            return "1"
+        numbers = [isinstance(c, Number) for c in factors]
+        meet = [False, *(one and two for one, two in pairwise(numbers))]  # 2 (3): no other number
+        parts = [c.inner(tex, ALWAYS if two else FACTOR) for c, two in zip(factors, meet, strict=True)]
+        return (r"\, " if tex else " ").join(parts)
 
 
 class Power(Node):
@@ -294,8 +307,8 @@ class Entry(Node):
         return sp.Matrix([[values[0][self.data[0]]]])
 
     def print(self, tex):
-        x, i = self.children[0], self.data[0]
-        return rf"\left[{x.latex()}\right]_{{{i + 1}}}" if tex else f"{x.inner(False, ATOM)}[{i}]"
+        x, i = self.children[0].inner(tex, ATOM), self.data[0]
+        return rf"\left[{x}\right]_{{{i + 1}}}" if tex else f"{x}[{i}]"
 
 
 class Apply(Node):
@@ -431,7 +444,7 @@ class Integral(Node):
         x, t, a, b = self.children
         if tex:
             return rf"\int_{{{a.latex()}}}^{{{b.latex()}}} {x.inner(tex, MINUS)}\,\mathrm d {t.latex()}"
-        return f"int_{a.text()}^{b.text()} {x.inner(False, MINUS)} d{t.text()}"
+        return f"int_{a.inner(False, ATOM)}^{b.inner(False, ATOM)} {x.inner(False, MINUS)} d{t.text()}"
 
 
 # -- what an author writes ------------------------------------------------------------------------

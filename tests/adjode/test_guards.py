@@ -1230,20 +1230,84 @@ def test_implicit_steps_at_rest_are_held_against_others(method, rtol):
     assert right(found.z0, wanted, problem.z0, rtol, rtol / 100, 1.0) and found.error < 1
 
 
+@pytest.mark.parametrize("z0", [1.0, [1.0]])
 @pytest.mark.parametrize("adjoint", [*STRATEGIES, "checkpointed"])
-def test_what_a_parameter_does_to_a_running_cost_alone_is_right_or_refused(adjoint):
+def test_what_a_parameter_does_to_a_running_cost_alone_is_right_or_refused(adjoint, z0):
     t1, rate = 6.2, 0.1
     problem = adjode.InitialValueProblem(
-        lambda t, z, theta: -theta[0] * z, [1.0], 0.0, t1, np.array([rate, 0.0])
+        lambda t, z, theta: -theta[0] * z, z0, 0.0, t1, np.array([rate, 0.0])
     )
-    loss = adjode.Loss(running=lambda t, z, theta: z[0] * (1 + theta[1] * anp.cos(20 * t)))
+    loss = adjode.Loss(running=lambda t, z, theta: anp.sum(z) * (1 + theta[1] * anp.cos(20 * t)))
     wanted = quad(lambda t: np.cos(20 * t) * np.exp(-rate * t), 0, t1, limit=200)[0]
     try:
         found = adjode.gradient(problem, loss, adjoint=adjoint)
     except adjode.GradientError:
         assert adjoint == "checkpointed"
     else:
-        assert found.theta[1] == pytest.approx(wanted, abs=1e-3)
+        assert found.theta[1] == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize("rtol", [1e-4, 1e-6])
+@pytest.mark.parametrize("z0", [1.0, [1.0]])
+def test_a_parameter_that_acts_for_a_moment_is_seen_beside_a_running_cost(z0, rtol):
+    pulse = lambda t: anp.exp(-(((t - 2.23) / 0.03) ** 2))
+    f = lambda t, z, theta: -0.2 * z + theta * pulse(t)
+    problem = adjode.InitialValueProblem(f, z0, 0.0, 6.0, 0.0)
+    loss = adjode.Loss(running=lambda t, z, theta: anp.sum(z))
+    late = lambda t: pulse(t) * (1 - np.exp(-0.2 * (6.0 - t))) / 0.2
+    wanted = quad(late, 0.0, 6.0, points=[2.23])[0]
+    found = adjode.gradient(problem, loss, rtol=rtol, atol=rtol / 100)
+    assert found.theta == pytest.approx(wanted, rel=200 * rtol)
+
+
+@pytest.mark.parametrize("t1, rtol", [(6.0, 1e-3), (10.0, 1e-4)])
+def test_a_loss_near_the_end_of_its_domain_is_right_or_refused(t1, rtol):
+    """Where z moves a little, the root is of a negative number: no loss is more sensitive."""
+    f = lambda t, z, theta: anp.array([theta * anp.sin(z[1]) - 0.3 * z[0] + anp.cos(3 * t), z[0]])
+    problem = adjode.InitialValueProblem(f, [1.0, 0.3], 0.0, t1, 2.0)
+    options = {"rtol": rtol, "atol": rtol / 100}
+    computed, end = (adjode.solve(problem, **o).zs[-1, 0] for o in (options, {"rtol": 1e-12, "atol": 1e-13}))
+    for below in (1e-3, 1e-9):
+        edge = min(computed, end) - below * abs(computed - end)
+        loss = adjode.Loss(terminal=lambda z, theta, edge=edge: anp.sqrt(z[0] - edge))
+        wanted = adjode.adjoint_fast(problem, loss, adjode.solve(problem, rtol=1e-12, atol=1e-13)).theta
+        try:
+            found = adjode.gradient(problem, loss, **options)
+        except (adjode.GradientError, adjode.IntegrationError):
+            continue
+        assert found.theta == pytest.approx(wanted, rel=200 * rtol)
+
+
+@pytest.mark.parametrize("adjoint", ["discrete", "interpolated"])
+def test_a_loss_that_raises_where_no_solve_went_does_so_in_no_estimate(adjoint):
+    def picky(z, theta):
+        if getattr(z, "_value", z) > 1.0:
+            raise ValueError("z above one")
+        return anp.sqrt(1 - z + 1e-9)
+
+    problem = adjode.InitialValueProblem(lambda t, z, theta: theta * (1 - z), 0.5, 0.0, 25.0, 1.0)
+    with contextlib.suppress(adjode.GradientError):
+        adjode.value_and_gradient(problem, adjode.Loss(terminal=picky), adjoint=adjoint)
+    trajectory = adjode.solve(problem)
+    moves = np.ones_like(trajectory.zs)
+    assert guards.rows_moved(problem, adjode.Loss(picky), trajectory, moves) == np.inf
+
+
+def test_a_cost_that_takes_no_nudge_does_not_hide_f():
+    f = lambda t, z, theta: theta * anp.cos(5 * t) + 0.0 * z
+    problem = adjode.InitialValueProblem(f, [1.0], 0.0, 3.0, 0.5)
+
+    def picky(t, z, theta):
+        if getattr(theta, "_value", theta) != 0.5:
+            raise ValueError("one half alone")
+        return z[0]
+
+    trajectory = adjode.solve_fixed(problem, adjode.dopri5(), 12, running=picky)
+    found = adjode.adjoint_discrete(problem, adjode.Loss(running=picky), trajectory)
+    alone = unseen(problem, trajectory, found, None)
+    assert 0 < alone == unseen(problem, trajectory, found, None, picky)
+    nowhere = lambda t, z, theta: np.nan if theta != 0.5 else 1.0
+    assert alone == unseen(problem, trajectory, found, None, nowhere)
 
 
 def test_the_error_weights_see_the_running_cost():

@@ -65,6 +65,11 @@ PRINTED = [
     ("a**-1 * b**-1", "1/a/b", r"\frac{1}{a\, b}"),
     ("a / b / t", "a/b/t", r"\frac{a}{b\, t}"),
     ("a * b / t", "a b/t", r"\frac{a\, b}{t}"),
+    ("a / d(g, t)", "a/(dg/dt)", r"\frac{a}{\frac{\mathrm d g}{\mathrm d t}}"),
+    ("node(2) * 3 * a", "2 (3) a", r"2\, \left(3\right)\, a"),
+    ("2 * half", "2 (1/2)", r"2\, \left(\frac{1}{2}\right)"),
+    ("A * ((w * u) * B)", "A (w u B)", r"A\, \left(w\, u\, B\right)"),
+    ("integral(g, t, a + b, -c)", "int_(a + b)^(-c) g dt", r"\int_{a + b}^{-c} g\,\mathrm d t"),
     ("a / (b * t)", "a/(b t)", r"\frac{a}{b\, t}"),
     ("(a + b) / (a - b)", "(a + b)/(a - b)", r"\frac{a + b}{a - b}"),
     ("a / 0.5", "a/(1/2)", r"\frac{a}{\frac{1}{2}}"),
@@ -90,7 +95,8 @@ PRINTED = [
     ("A.T.I", "(A^T)^(-1)", r"{\left({A}^{\mathsf T}\right)}^{-1}"),
     ("A.I.T", "(A^(-1))^T", r"{\left({A}^{-1}\right)}^{\mathsf T}"),
     ("u[0]", "u[0]", r"\left[u\right]_{1}"),
-    ("(A * u)[1]", "(A u)[1]", r"\left[A\, u\right]_{2}"),
+    ("(A * u)[1]", "(A u)[1]", r"\left[\left(A\, u\right)\right]_{2}"),
+    ("at(A * u, t, 2)", "[A u](2)", r"\left[A\, u\right]_{2}"),
     ("exp(a + b)", "exp(a + b)", r"\operatorname{exp}\left(a + b\right)"),
     ("log(a)", "log(a)", r"\operatorname{log}\left(a\right)"),
     ("det(A)", "det(A)", r"\operatorname{det}\left(A\right)"),
@@ -127,6 +133,16 @@ def test_what_is_written_prints_with_the_brackets_that_it_needs(source, text, la
     assert repr(x) == text and x._repr_latex_() == rf"$\displaystyle {latex}$"
 
 
+def test_what_is_not_the_same_does_not_print_the_same():
+    for printed in ([text for _, text, _ in PRINTED], [latex for *_, latex in PRINTED]):
+        twice = {p for p in printed if printed.count(p) > 1}
+        values = [
+            {node(eval(source, WORDS)).value().as_immutable() for source, *both in PRINTED if p in both}
+            for p in twice
+        ]
+        assert all(len(same) == 1 for same in values)
+
+
 S = sp.Symbol
 a_, b_, t_, t0_ = S("a"), S("b"), S("t"), S("t_0")
 u_, A_ = sp.Matrix([S("u_1"), S("u_2")]), sp.Matrix(2, 2, lambda i, j: S(f"A_{i + 1}{j + 1}"))
@@ -148,6 +164,7 @@ WORTH = [
     ("matrix('C', 1, 3)", sp.Matrix([[S("C_11"), S("C_12"), S("C_13")]])),
     ("A * u", A_ * u_),
     ("A.T * u", A_.T * u_),
+    ("A * ((w * u) * B)", (S("w_1") * S("u_1") + S("w_2") * S("u_2")) * A_ * B_),
     ("A.I", A_.inv()),
     ("u[1]", u_[1]),
     ("w[0]", S("w_1")),
