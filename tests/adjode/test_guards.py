@@ -967,7 +967,8 @@ def test_a_checkpointed_gradient_has_a_looser_one_for_witness_unless_rows_grow_t
 def test_the_sweep_of_a_discrete_gradient_serves_its_estimate_and_its_witness(monkeypatch):
     guard, trajectory, found = decay_guard()
     calls = []
-    monkeypatch.setattr(guards, "swept", lambda *args: (found, "sweep"))
+    monkeypatch.setattr(guards, "swept", lambda *args: swept.append(args) or (found, "sweep"))
+    swept = []
 
     def estimate(self, *args):
         assert np.log(np.zeros(1)) == -np.inf  # without a warning
@@ -977,6 +978,7 @@ def test_the_sweep_of_a_discrete_gradient_serves_its_estimate_and_its_witness(mo
     monkeypatch.setattr(Guard, "by_witness", lambda self, *args: calls.append(args) or 0.15)
     assert guard.trusted(guards.adjoint_fast, trajectory).error == 0.15
     assert calls == [(trajectory, found, True, "sweep"), (trajectory, found, "sweep", 1.0, 0.5)]
+    assert swept == [(guard.problem, guard.loss, trajectory, some_direction(0.5))]
 
 
 @pytest.mark.parametrize(
@@ -1360,6 +1362,7 @@ def test_a_second_looser_gradient_is_asked_for_where_the_first_is_not_clear(monk
         (0.21, 0.5, 0.21, [10.0]),
     ]:
         factors = []
-        answer = lambda self, *args, f=factors, x=(first, second): f.append(args[2]) or x[len(f) - 1]
+        answer = lambda self, *args, f=factors, x=(first, second): f.append(args) or x[len(f) - 1]
         monkeypatch.setattr(Guard, "from_one", answer)
-        assert guard.from_looser(trajectory, found) == error and factors == asked
+        assert guard.from_looser(trajectory, found) == error
+        assert factors == [(trajectory, found, factor) for factor in asked]

@@ -166,6 +166,10 @@ ESTIMATES = some(
     "rows_that_the_states_move_count_beside_all_rows",
     "errors_of_which_nothing_is_known_add_up",
     "the_error_weights_see_the_running_cost",
+    "a_cost_that_takes_no_nudge_does_not_hide_f",
+    "a_loss_that_raises_where_no_solve_went_does_so_in_no_estimate",
+    "a_loss_near_the_end_of_its_domain_is_right_or_refused",
+    "a_parameter_that_acts_for_a_moment_is_seen_beside_a_running_cost",
 )
 GUARDS = some(
     "guards",
