@@ -275,6 +275,21 @@ def test_options_reach_the_solve_and_a_plain_call_keeps_the_stops_alone(monkeypa
     assert [more["store"] for more in seen] == ["stops", "stops", "stages", "stops", "stages"]
 
 
+@pytest.mark.parametrize("adjoint", ["discrete", "backsolve"])
+@pytest.mark.parametrize("way", [1.0, -1.0])
+def test_the_steps_that_are_traced_are_those_of_the_solve(adjoint, way, monkeypatch):
+    from adjode import primitive
+
+    taken, again = [], primitive.traced_states
+    monkeypatch.setattr(primitive, "traced_states", lambda *args: taken.append(args[-1]) or again(*args))
+    f, ts = lambda t, z, theta: theta * anp.sin(z) * t, way * np.array([0.5, 1.3, 3.0, 4.0])
+    loss = lambda theta: anp.sum(adjode.odeint(f, 1.0, ts, theta, adjoint=adjoint) ** 2)
+    grad(grad(loss))(0.5)
+    solved = adjode.solve(adjode.InitialValueProblem(f, 1.0, ts[0], ts[-1], 0.5), ts=ts)
+    np.testing.assert_array_equal(taken[0].ts, solved.ts)
+    np.testing.assert_array_equal(taken[0].zs, solved.zs)
+
+
 def test_a_single_time_inside_another_trace():
     start = lambda z0: anp.sum(adjode.odeint(lambda t, z, theta: theta * z, z0, [0.5], 2.0)) ** 3
     assert grad(grad(start))(1.5) == pytest.approx(9.0)
