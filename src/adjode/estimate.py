@@ -90,7 +90,7 @@ def added_up(trajectory, rtol: float, atol: float) -> np.ndarray:
     """How far off the states are, (N + 1, D), if it is not known what becomes of errors on their way."""
     gone = trajectory.stages is None
     errors = likely_errors(trajectory, rtol, atol) if gone else local_errors(trajectory)
-    return np.concatenate([0 * errors[:1], np.cumsum(errors, axis=0)])
+    return np.concatenate([np.zeros_like(errors[:1]), np.cumsum(errors, axis=0)])
 
 
 def rows_moved(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory, moves: np.ndarray) -> float:
@@ -206,20 +206,21 @@ def unseen(
     for steps in np.array_split(np.arange(n), -(-n // at_once)):
         h, c = np.diff(trajectory.ts)[steps], tableau.c[some]
         lam = after[steps][:, None] + c[:, None] * (before[steps + 1] - after[steps])[:, None]
-        known = moves is not None
-        moved, cost = moves[:, some] if known else 0.0, 0.0
-        if running or not known:
+        if running or moves is None:
             ts, zs = stage_states(trajectory, steps, some)
             nodes = one_by_one(problem, ts, zs)
-        if not known:
+        if moves is None:
             f_at = partial(at_nodes, problem, many, ts, zs, nodes)
             moved = by_nudge(f_at, new, trajectory.stages[steps][:, some])
+        else:
+            moved = moves[:, some]
+        cost = 0.0
         if running:
             g_at = partial(cost_at, running, nodes)
             cost = by_nudge(g_at, new, g_at(problem.theta)).reshape(*ts.shape, 1)
         rows = np.sum(lam * moved, axis=2, keepdims=True) + cost
         total += float(np.sum(embedded(tableau.errors[:, some], h, rows)))
-    return total if np.isfinite(total) else 0.0
+    return total
 
 
 def by_nudge(fun, theta: Any, here: np.ndarray) -> np.ndarray:
@@ -227,8 +228,8 @@ def by_nudge(fun, theta: Any, here: np.ndarray) -> np.ndarray:
     try:
         change = (fun(theta) - here) / NUDGE
     except Exception:  # it does not take the nudge: theta may be an index, or at the end of its range
-        return 0.0 * here
-    return change if np.all(np.isfinite(change)) else 0.0 * here
+        return np.zeros_like(here)
+    return change if np.all(np.isfinite(change)) else np.zeros_like(here)
 
 
 def at_nodes(problem, many: Batch | None, ts: np.ndarray, zs: np.ndarray, nodes: list, theta) -> np.ndarray:

@@ -1196,13 +1196,15 @@ def test_near_its_minimum_a_loss_is_right_or_refused(residual, adjoint):
 
 
 def test_rows_that_the_states_move_count_beside_all_rows():
-    problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, [1.0, 2.0], 0.0, 1.0)
-    seen = adjode.Observations([0.5], lambda i, z: 0.5 * anp.sum((z - 1.5) ** 2))
-    loss = adjode.Loss(lambda z, theta: 3.0 * z[0] + z[1] ** 2, observations=seen)
+    start = np.array([[1.0], [2.0]])
+    problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, start, 0.0, 1.0)
+    seen = adjode.Observations([0.5], lambda i, z: 0.5e-3 * anp.sum((z - 1.5) ** 2))
+    loss = adjode.Loss(lambda z, theta: 1e-3 * (3.0 * z[0, 0] + z[1, 0] ** 3), observations=seen)
     trajectory = adjode.solve_fixed(problem, adjode.euler(), 1, ts=[0.5])
-    moves = np.array([[0.0, 0.0], [0.1, -0.2], [0.0, 0.01]])
-    assert guards.rows_moved(problem, loss, trajectory, moves) == pytest.approx((0.3 + 0.02) / (3 + 4 + 1))
-    flat = adjode.Loss(lambda z, theta: 0.5 * anp.sum((z - np.array([1.0, 2.0])) ** 2))
+    moves = np.array([[0.0, 0.0], [0.1, -0.2], [0.0, 0.1]])
+    wanted = (0.3 + 3 * 2.1**2 - 3 * 2**2) / (3 + 12 + 1)
+    assert guards.rows_moved(problem, loss, trajectory, moves) == pytest.approx(wanted)
+    flat = adjode.Loss(lambda z, theta: 0.5 * anp.sum((z - start) ** 2))
     assert guards.rows_moved(problem, flat, trajectory, moves) == 0.0  # nothing to compare them with
 
 
@@ -1306,8 +1308,11 @@ def test_a_cost_that_takes_no_nudge_does_not_hide_f():
 
     trajectory = adjode.solve_fixed(problem, adjode.dopri5(), 12, running=picky)
     found = adjode.adjoint_discrete(problem, adjode.Loss(running=picky), trajectory)
+    ending = adjode.adjoint_discrete(problem, adjode.Loss(lambda z, theta: z[0]), trajectory)
     alone = unseen(problem, trajectory, found, None)
     assert 0 < alone == unseen(problem, trajectory, found, None, picky)
+    both = unseen(problem, trajectory, ending, None, lambda t, z, theta: theta * anp.cos(5 * t))
+    assert both == pytest.approx(2 * unseen(problem, trajectory, ending, None), rel=1e-6)  # lambda is 1
     nowhere = lambda t, z, theta: np.nan if theta != 0.5 else 1.0
     assert alone == unseen(problem, trajectory, found, None, nowhere)
 
