@@ -469,6 +469,7 @@ def test_premises_that_contradict_one_another_are_named_with_the_equation():
     with pytest.raises(Refused, match=r"^The equation: the premises contradict one another"):
         verdict(dot(z_theta, t), f_z * z_theta + f_theta, using=using)
     assert premise("eq-other", dot(z, t), f).instance == ""
+    assert premise("eq-other", dot(z, t), f, "another f").instance == "another f"
 
 
 def test_a_function_may_depend_on_what_has_no_name():
