@@ -43,10 +43,16 @@ def adjode(problem: Problem, rtol: float):
     import autograd.numpy as anp
     from autograd import grad
 
+    from autograd.tracer import isbox
+
     from adjode import odeint
 
-    f = Counter(problem, autograd_names())
-    times = np.array([0.0, problem.t1])
+    counter, times = Counter(problem, autograd_names()), np.array([0.0, problem.t1])
+
+    def f(t, z, theta):
+        if counter.on and isbox(t):
+            raise TypeError("what counts calls is called, not replayed: a replayed evaluation is one, too")
+        return counter(t, z, theta)
 
     def loss(z0, theta):
         end = odeint(f, z0, times, theta, rtol=rtol, atol=atol_of(rtol))[-1]
@@ -56,7 +62,7 @@ def adjode(problem: Problem, rtol: float):
         z0_bar, theta_bar = grad(loss, (0, 1))(problem.z0, problem.theta)
         return problem.flat(theta_bar, z0_bar)
 
-    return run, f
+    return run, counter
 
 
 def autograd_odeint(problem: Problem, rtol: float):

@@ -7,8 +7,8 @@ is used when f has the values there that the solver stored, and the derivatives 
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -78,10 +78,17 @@ def stage_nodes(problem: InitialValueProblem, trajectory: Trajectory, first: int
     k, hs = trajectory.stages[first:last, kept], np.diff(ts)
     zs = trajectory.zs[first:last].reshape(len(hs), 1, -1) + hs[:, None, None] * (a @ k)
     ts = ts[:-1, None] + hs[:, None] * c
+    nodes = Nodes(ts, zs, k, hs)
     if trajectory.tableau.implicit:  # f at the Z_i is k_i but for what Newton's iteration left
-        states = [read_only(z.reshape(problem.z0.shape)) for z in zs.reshape(ts.size, -1)]
-        k = [problem.f(t, z, problem.theta) for t, z in zip(ts.flat, states, strict=True)]
-    return Nodes(ts, zs, np.reshape(k, zs.shape), hs)
+        return replace(nodes, ks=values_of(problem, nodes))
+    return nodes
+
+
+def values_of(problem: InitialValueProblem, nodes: Nodes) -> np.ndarray:
+    """f there, (steps, s, D), one by one."""
+    states = [read_only(z.reshape(problem.z0.shape)) for z in nodes.zs.reshape(nodes.ts.size, -1)]
+    found = [problem.f(t, z, problem.theta) for t, z in zip(nodes.ts.flat, states, strict=True)]
+    return np.reshape(found, nodes.zs.shape)
 
 
 @lru_cache
@@ -117,17 +124,26 @@ class Batch:
         """f there, shape (n, D), without a trace."""
         return self.trace(ts, zs, lambda fun, *args: (fun(*args), None, 0))[0]
 
+    @cached_property
+    def columns(self) -> list:
+        """The leaves of theta, as f gets them."""
+        return self.layout.columns_of(self.problem.theta)
+
+    @cached_property
+    def lengths(self) -> set:
+        return lengths(self.problem.z0.shape, leaves(self.problem.theta))
+
     def trace(self, ts, zs, record=record) -> tuple:
         """The same as a call, and how many numbers the trace holds."""
         problem, layout, shape = self.problem, self.layout, self.problem.z0.shape
-        n, m = len(ts), no_accident(len(ts), shape, leaves(problem.theta))
+        n, m = len(ts), no_accident(len(ts), shape, self.lengths)
         pad = lambda x: np.concatenate([x, np.repeat(x[-1:], m - n, axis=0)]) if m > n else x
         into, out = turns(layout, shape)
         t = np.repeat(pad(ts), shape[0]) if layout.merged else pad(ts).copy()
         t = t.reshape(-1, *[1] * (len(shape) - layout.merged)) if layout.clock else t
         z, t = read_only(into(pad(zs))), read_only(t)
         fun = lambda z, *new: problem.f(t, z, rebuild(problem.theta, new))
-        values, tape, held = record(fun, z, *layout.columns_of(problem.theta))
+        values, tape, held = record(fun, z, *self.columns)
         if np.shape(values) != z.shape:
             raise ValueError(f"f has shape {np.shape(values)} for a batch of shape {z.shape}")
         axis = (-1, 1) if layout.last else (0, shape[0] if layout.merged else 1)
@@ -181,10 +197,15 @@ def in_pieces(many: Batch, ts: np.ndarray, zs: np.ndarray, most: int) -> tuple[n
     return np.concatenate([many.values(ts[some], zs[some]) for some in pieces]), back
 
 
-def no_accident(n: int, shape: tuple, args: list) -> int:
-    """n, or more if an axis of z0 or theta is as long: f could mix it up with that of the nodes."""
-    sizes, rows = {1, *shape, *(size for leaf in args for size in np.shape(leaf))}, [1, *shape][:2]
-    while any(n * size in sizes for size in rows):
+def lengths(shape: tuple, args: list) -> set:
+    """How long the axes of z0 and theta are."""
+    return {1, *shape, *(size for leaf in args for size in np.shape(leaf))}
+
+
+def no_accident(n: int, shape: tuple, lengths: set) -> int:
+    """n, or more if an axis is as long: f could mix it up with that of the nodes."""
+    rows = [1, *shape][:2]
+    while any(n * size in lengths for size in rows):
         n += 1
     return n
 

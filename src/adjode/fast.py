@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from adjode.batched import close, find_batch, stage_nodes, stages_that_count
+from adjode.batched import close, find_batch, stage_nodes, stages_that_count, values_of
 from adjode.discrete import adjoint_discrete, back_over
 from adjode.loss import Gradient, finish, loss_rows
-from adjode.problem import InitialValueProblem, Loss
+from adjode.problem import GradientError, InitialValueProblem, Loss
 from adjode.steps import first_same_as_last
 from adjode.trajectory import Stats, Trajectory
 
@@ -219,11 +219,22 @@ class Sweep:
 
     def by_vjps(self, last):
         """The core, down to the first node: a trace and a covector for each stage."""
+        if self.trajectory.replayed:
+            self.refuse_other(last)
         theta_bar = 0.0
         for n in reversed(range(last)):
             self.lams[n], more, used = self.back_over(self.trajectory, n, self.after(n + 1))
             theta_bar, self.traced = theta_bar + more, self.traced + used
         return theta_bar
+
+    def refuse_other(self, last):
+        """What no batch has shown yet: that the stages are values of f."""
+        nodes = stage_nodes(self.problem, self.trajectory, 0, last)
+        if not nodes.agree(values_of(self.problem, nodes)):
+            raise GradientError(
+                "f has other values than its operations at the start would have: it decides by what a "
+                "trace does not see, say the truth of a number, or `._value`. Use autograd.numpy.where"
+            )
 
 
 def through(blocks, step, rows):

@@ -8,6 +8,7 @@ from adjode.fast import adjoint_fast
 from adjode.guards import Guard
 from adjode.loss import Gradient, loss_value
 from adjode.problem import InitialValueProblem, Loss
+from adjode.replay import solve_replayed
 from adjode.solve import solve
 
 
@@ -36,8 +37,11 @@ def value_and_gradient(problem: InitialValueProblem, loss: Loss, *, adjoint: str
     """
     adjoint_of, store = strategy(adjoint)
     ts = None if loss.observations is None else loss.observations.ts
-    options = {"rtol": rtol, "atol": atol}
-    trajectory = solve(problem, method=method, ts=ts, running=loss.running, store=store, **options)
+    options = {"method": method, "ts": ts, "store": store, "rtol": rtol, "atol": atol}
+    if adjoint == "discrete" and loss.running is None:
+        trajectory = solve_replayed(problem, **options)
+    else:
+        trajectory = solve(problem, running=loss.running, **options)
     value = loss_value(problem, loss, trajectory)
     return value, Guard(problem, loss, rtol, atol).trusted(adjoint_of, trajectory)
 

@@ -6,6 +6,7 @@ each entry times max(|x|, 1), and s the size of L_z and l_z.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from adjode.loss import Gradient
 from adjode.moves import changed
 from adjode.problem import GradientError, InitialValueProblem, IntegrationError, Loss
 from adjode.solve import solve
-from adjode.structure import flatten
+from adjode.structure import leaves
 from adjode.trajectory import Trajectory
+from adjode.vjp import flat
 
 DOUBT = 0.2  # of what is allowed: an estimate may be a few times too small, and so may the distance of
 # two gradients, both of which have errors; where f has kinks these are much the same
@@ -238,12 +240,15 @@ class Guard:
 
     def vector(self, found) -> np.ndarray:
         """All derivatives, each times max(|x|, 1)."""
+        return self.scale * flat([found.z0, *leaves(found.theta), found.t0, found.t1, found.ts])
+
+    @cached_property
+    def scale(self) -> np.ndarray:
+        """max(|x|, 1) of all that there are derivatives in."""
         problem, seen = self.problem, self.loss.observations
         ts = np.zeros(0) if seen is None else seen.ts
-        x, g = (np.concatenate([np.ravel(part) for part in parts]) for parts in (
-            (problem.z0, flatten(problem.theta)[0], problem.t0, problem.t1, ts),
-            (found.z0, flatten(found.theta)[0], found.t0, found.t1, found.ts)))  # fmt: skip
-        return np.maximum(np.abs(x), 1.0) * g
+        x = flat([problem.z0, *leaves(problem.theta), problem.t0, problem.t1, ts])
+        return np.maximum(np.abs(x), 1.0)
 
     def allowed(self, found) -> float:
         """100 rtol |g| + 100 atol s."""

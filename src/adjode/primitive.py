@@ -13,6 +13,7 @@ from adjode.gradient import strategy
 from adjode.guards import Guard
 from adjode.loss import Gradient
 from adjode.problem import InitialValueProblem, Loss, Observations, check_times, real
+from adjode.replay import solve_replayed
 from adjode.retrace import traced_states
 from adjode.solve import solve, solve_fixed
 from adjode.structure import children, flatten, leaves, rebuild, untraced
@@ -74,6 +75,9 @@ def odeint(f: Callable, z0: Any, ts: Any, theta: Any, *, rtol: float = 1e-6, ato
     states and of what they should be, and no better than the states: take a smaller rtol there, or
     `value_and_gradient`, which sees the loss.
 
+    Where a discrete gradient will be asked for, f is called once for what it does; that is replayed, and
+    held against f on the way back. An f that decides by the values of t or z is called each time.
+
     Steps are chosen by what f shows where it is evaluated. A pulse in t that is shorter than a step
     may be stepped over, here as in every solver: put a time of `ts` into it.
     """
@@ -97,7 +101,8 @@ def _states(z0, ts, theta, call: Call) -> np.ndarray:
     if len(ts) == 1:
         return np.array(z0)[None]
     problem = InitialValueProblem(call.f, z0, ts[0], ts[-1], call.unflatten(theta))
-    call.trajectory = solve(problem, ts=ts, store=call.store, **call.options)
+    solver = solve_replayed if call.store == "stages" else solve
+    call.trajectory = solver(problem, ts=ts, store=call.store, **call.options)
     return call.trajectory.zs[np.isin(call.trajectory.ts, ts)]
 
 

@@ -1,6 +1,7 @@
 """The forward solve: from a problem to a trajectory."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -118,8 +119,19 @@ def set_up(problem: InitialValueProblem, ts, running: Callable | None, limit: fl
         return np.append(field(t, z[:-1]), checked("running(t, z, theta)", cost, ()))
 
     if running is None:
-        return stops, problem.z0.ravel(), Counted(field, limit)
+        return stops, problem.z0.ravel(), Counted(f.flat if isinstance(f, Replay) else field, limit)
     return stops, np.append(problem.z0, 0.0), Counted(with_cost, limit)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """f, and what it does to a plain flat state, without questions: see `adjode.replay`."""
+
+    f: Callable
+    flat: Callable  # flat(t, z), shape (D,), for z of that shape
+
+    def __call__(self, t, z, theta):
+        return self.f(t, z, theta)
 
 
 def checked(name: str, out, shape: tuple) -> np.ndarray:

@@ -494,8 +494,12 @@ def test_the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold(monkeypa
     assert sweep.chunk(40)[1] == 20
 
 
+def free(n, shape, args):
+    """How many nodes a trace has."""
+    return batched.no_accident(n, shape, batched.lengths(shape, args))
+
+
 def test_no_axis_of_the_state_or_of_theta_is_as_long_as_that_of_the_nodes():
-    free = batched.no_accident
     assert free(5, (3,), []) == 5 and free(3, (3,), []) == 4
     assert free(3, (3,), [np.zeros((4, 5))]) == 6
     assert free(6, (2, 2), [np.zeros(12)]) == 7  # the rows of 6 nodes are 12
@@ -676,7 +680,7 @@ def test_what_moves_with_theta_at_the_nodes_of_a_batch(name, count):
     many, w = batched.Batch(problem, batched.Layout(**layout)), random_theta(problem)
     ts, zs = np.linspace(0.2, 0.9, count), RNG.normal(size=(count, problem.z0.size))
     back = many(ts, zs)[1]
-    assert back.m == batched.no_accident(count, problem.z0.shape, adjode.structure.leaves(problem.theta))
+    assert back.m == free(count, problem.z0.shape, adjode.structure.leaves(problem.theta))
     found = back.along(w)
     singles = [f_theta_w(problem, w, t, z.reshape(problem.z0.shape)) for t, z in zip(ts, zs, strict=True)]
     np.testing.assert_allclose(found, singles, rtol=1e-11, atol=1e-13)

@@ -14,7 +14,7 @@ from scipy.linalg import expm
 
 import adjode
 from adjode import fast, guards
-from adjode.batched import batch, no_accident
+from adjode.batched import batch, lengths, no_accident
 from adjode.estimate import (
     amplified,
     embedded,
@@ -1088,7 +1088,8 @@ def test_slopes_that_are_known_are_not_asked_for():
         assert estimate == pytest.approx(plain, rel=1e-9)
         np.testing.assert_array_equal(known, given)
         asked = ([len(missing)] if missing else []) + [3, trajectory.stats.steps]
-        assert sizes == [no_accident(n, (2,), [problem.theta]) for n in asked]  # jumps, t1; middles
+        axes = lengths((2,), [problem.theta])
+        assert sizes == [no_accident(n, (2,), axes) for n in asked]  # jumps, t1; middles
 
 
 def test_a_kink_in_a_short_step_counts_as_it_is():

@@ -11,9 +11,9 @@ from adjode import curvature
 # Each may import those before it.
 ORDER = [
     *("structure", "problem", "tableau", "steps", "trajectory", "vjp", "stiff", "solve"),
-    *("loss", "discrete", "tape", "batched", "fast", "continuous", "checkpoint", "partner", "estimate"),
-    *("halves", "moves", "guards", "gradient", "retrace", "primitive", "fields", "verify", "duality"),
-    *("invariant", "linear", "newton", "algebraic"),
+    *("loss", "discrete", "tape", "replay", "batched", "fast", "continuous", "checkpoint", "partner"),
+    *("estimate", "halves", "moves", "guards", "gradient", "retrace", "primitive", "fields", "verify"),
+    *("duality", "invariant", "linear", "newton", "algebraic"),
     *("curvature.tangent", "curvature.follow", "curvature.products", "curvature.low_rank"),
     *("curvature.kronecker", "curvature.optimizer", "curvature.horizon"),
 ]

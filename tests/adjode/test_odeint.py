@@ -260,8 +260,11 @@ def test_arguments_are_not_written_to(zoo):
 def test_options_reach_the_solve_and_a_plain_call_keeps_the_stops_alone(monkeypatch):
     from adjode import primitive
 
-    seen, solve = [], primitive.solve
-    monkeypatch.setattr(primitive, "solve", lambda *args, **more: seen.append(more) or solve(*args, **more))
+    seen = []
+    for name in ("solve", "solve_replayed"):
+        plain = getattr(primitive, name)
+        noted = lambda *args, plain=plain, **more: seen.append(more) or plain(*args, **more)
+        monkeypatch.setattr(primitive, name, noted)
     f, ts, coarse = (
         lambda t, z, theta: theta * z,
         [0.0, 1.0],

@@ -1,0 +1,95 @@
+"""f without its tracer: what it does to t and z is noted once, and done again at every stage.
+
+autograd's functions ask of each argument whether it is traced, before they do anything. On small states
+that question is most of what f costs.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from autograd.tracer import isbox, toposort
+
+from adjode.problem import InitialValueProblem
+from adjode.solve import Replay, solve
+from adjode.tape import Recorded
+from adjode.trajectory import Trajectory
+from adjode.vjp import run_traced
+
+OPERATORS = {
+    np.add: "+", np.subtract: "-", np.multiply: "*", np.true_divide: "/", np.power: "**", np.matmul: "@",
+}  # fmt: skip
+SAMPLED = 6  # nodes at which f is asked whether it is still what was noted
+
+
+class Noted(Recorded):
+    """A node for comparisons, too. Where f asks one for its truth, autograd raises, and that f is left
+    alone: it may do other things elsewhere."""
+
+    __slots__ = ()
+
+
+def solve_replayed(problem: InitialValueProblem, **options) -> Trajectory:
+    """As `solve`, to the last bit; the trajectory says whether f was replayed.
+
+    Then `Sweep` holds the stages against f itself. Errors are those of `solve`, with f.
+    """
+    flat = replayed(problem) if problem.z0.size else None
+    if flat is not None:
+        with suppress(Exception):  # whatever it is, f itself says it better
+            found = solve(replace(problem, f=Replay(problem.f, flat)), **options)
+            if confirmed(problem, flat, found):
+                return replace(found, replayed=True)
+    return solve(problem, **options)
+
+
+def replayed(problem: InitialValueProblem) -> Callable | None:
+    """What f does at the start, to any t and flat z; or None."""
+    roots, end, shape = [Noted.new_root(), Noted.new_root()], None, problem.z0.shape
+    f = lambda t, z: problem.f(t, z, problem.theta)
+    with suppress(Exception), np.errstate(all="ignore"):
+        value, end = run_traced(roots, f, (problem.t0, problem.z0))
+    if end is None or not isinstance(value, np.ndarray | float) or np.shape(value) != shape:
+        return None
+    nodes = [node for node in reversed(list(toposort(end))) if node.call]
+    names = dict(zip(roots, "tz", strict=True)) | {node: f"v{i}" for i, node in enumerate(nodes)}
+    constants: list = []
+    lines = [f"{names[node]} = {said(node, names, constants)}" for node in nodes]
+    if np.asarray(value).dtype != float or any(map(isbox, constants)):  # f captures a traced value
+        return None
+    if len(shape) != 1:
+        lines = [f"z = z.reshape({shape})", *lines, f"{names[end]} = ravel({names[end]})"]
+    return compiled(len(constants), (*lines, f"return {names[end]}"))(*constants)
+
+
+def said(node: Noted, names: dict, constants: list) -> str:
+    """The call of a node in Python; what does not depend on t and z joins the constants."""
+
+    def constant(x) -> str:
+        constants.append(x)
+        return f"c{len(constants) - 1}"
+
+    (fun, _, args, kwargs), known = node.call, dict(zip(node.argnums, node.parents, strict=True))
+    words = [names[known[i]] if i in known else constant(x) for i, x in enumerate(args)]
+    if fun.fun in OPERATORS and len(words) == 2 and not kwargs:
+        return f" {OPERATORS[fun.fun]} ".join(words)
+    words += [f"{key}={constant(x)}" for key, x in kwargs.items()]
+    return f"{constant(fun.fun)}({', '.join(words)})"
+
+
+@lru_cache(256)
+def compiled(constants: int, lines: tuple) -> Callable:
+    """The function that takes the constants, and returns that of t and z."""
+    head = f"def given({', '.join(f'c{i}' for i in range(constants))}):\n    def flat(t, z):\n"
+    body, scope = "".join(f"        {line}\n" for line in lines), {"ravel": np.ravel}
+    exec(compile(f"{head}{body}    return flat", "<f, replayed>", "exec"), scope)
+    return scope["given"]
+
+
+def confirmed(problem: InitialValueProblem, flat: Callable, found: Trajectory) -> bool:
+    """Whether f has the same values at a few of the nodes, to the last bit."""
+    some = np.linspace(0, len(found.ts) - 1, SAMPLED).astype(int)
+    nodes = zip(found.ts[some].tolist(), found.zs[some], strict=True)
+    return all(np.array_equal(np.ravel(problem.f(t, z, problem.theta)), flat(t, z.ravel())) for t, z in nodes)

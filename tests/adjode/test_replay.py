@@ -1,0 +1,239 @@
+"""f without its tracer has the values of f, or is not used."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd import grad, value_and_grad
+from autograd.extend import defvjp, primitive
+from autograd.tracer import getval, isbox, trace_stack
+
+import adjode
+from adjode.replay import compiled, replayed, solve_replayed
+
+NET, NET_THETA = adjode.mlp([2, 6, 2], seed=3)
+W = np.array([[-0.2, 1.0], [-1.0, -0.1]])
+Z = np.array([0.7, -0.4])
+
+
+@primitive
+def doubled(x, by=2.0):
+    return by * x
+
+
+defvjp(doubled, lambda ans, x, by=2.0: lambda v: by * v)
+
+# name: f, z0, theta
+FIELDS = {
+    "net": (NET, Z, NET_THETA),
+    "array": (lambda t, z, w: anp.array([z[1] * anp.cos(t), -w * anp.sin(z[0])]), Z, 1.3),
+    "stack": (lambda t, z, w: anp.stack([w["a"] * z[1], -(z[0] ** 3) / w["b"]]), Z, {"a": 1.2, "b": 0.8}),
+    "operators": (lambda t, z, w: -(2.0 - t / 3) * z + (1 + z) ** -2 - 0.5 / (2 + t) + z @ w, Z, W),
+    "comparison": (lambda t, z, w: anp.where(z > 0.1, w @ z, -z), Z, W),
+    "clipped": (lambda t, z, w: w @ anp.maximum(z, 0.1 * z), Z, W),
+    "options": (lambda t, z, w: anp.sum(w * z, axis=1, keepdims=True)[:, 0], Z, W),
+    "einsum": (lambda t, z, w: anp.einsum("ij,j->i", w, z), Z, W),
+    "a primitive of one's own": (lambda t, z, w: doubled(z @ w, by=0.5), Z, W),
+    "shape asked for": (lambda t, z, w: anp.reshape(z @ w, z.shape) * len(z) / anp.ndim(t + 1 * z), Z, W),
+    "table": (lambda t, z, w: anp.tanh(z @ w) * t, np.array([Z, -Z, 2 * Z]), W),
+    "float": (lambda t, z, w: w * anp.exp(-z) + anp.sqrt(t + 1), 0.3, 0.7),
+    "one entry": (lambda t, z, w: w * z, [0.3], 0.7),
+    "t alone": (lambda t, z, w: w * anp.cos(t) * np.ones(2), Z, 0.7),
+    "z as it is": (lambda t, z, w: z, Z, ()),
+    "complex between": (lambda t, z, w: anp.real(anp.exp(1j * w * z)), Z, 0.6),
+}
+
+
+class Asked:
+    """f, and how often it is asked for values, not for a trace."""
+
+    def __init__(self, f):
+        self.f, self.calls = f, 0
+
+    def __call__(self, t, z, theta):
+        self.calls += not (isbox(t) or isbox(z))
+        return self.f(t, z, theta)
+
+
+def problem_of(f, z0=Z, theta=W, t1=2.0):
+    return adjode.InitialValueProblem(f, z0, 0.0, t1, theta)
+
+
+def same(one, other) -> bool:
+    pairs = ((getattr(x, name) for x in (one, other)) for name in ("ts", "zs", "fs", "stages"))
+    return one.stats == other.stats and all(np.array_equal(*pair) for pair in pairs)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("method", ["auto", "dopri5", "radau"])
+def test_a_replay_has_the_bits_of_f(name, method):
+    f = Asked(FIELDS[name][0])
+    problem = problem_of(f, *FIELDS[name][1:])
+    options = {"rtol": 1e-7, "atol": 1e-9, "method": method, "store": "stages", "ts": np.array([0.5, 1.7])}
+    wanted = adjode.solve(problem, **options)
+    f.calls = 0
+    found = solve_replayed(problem, **options)
+    assert found.replayed and not wanted.replayed
+    assert same(found, wanted)
+    assert f.calls == 6  # the nodes where it is compared
+
+
+DECIDES = {
+    "if of z": lambda t, z, w: z @ w if z[0] > 0 else -z,
+    "if of t": lambda t, z, w: z @ w if t < 1.0 else -z,
+    "max": lambda t, z, w: max(z[0], z[1]) * z,
+    "any": lambda t, z, w: z @ w if anp.any(z > 0) else -z,
+    "argmax": lambda t, z, w: z[anp.argmax(z)] * z,
+    "number": lambda t, z, w: z * float(t),
+    "loop": lambda t, z, w: sum(z for _ in range(int(t) + 1)),
+}
+
+
+@pytest.mark.parametrize("name", DECIDES)
+def test_a_field_that_asks_for_a_number_is_left_alone(name):
+    f = Asked(DECIDES[name])
+    problem = problem_of(f, t1=1.0)
+    assert replayed(problem) is None
+    found = solve_replayed(problem, store="stages")
+    assert not found.replayed
+    assert f.calls == found.stats.f_evaluations
+    assert same(found, adjode.solve(problem, store="stages"))
+
+
+OTHERS = {
+    "constant": lambda t, z, w: np.array([1.0, 2.0]),
+    "plain numpy": lambda t, z, w: np.array([z[1], -np.sin(z[0])]),
+    "by entries": lambda t, z, w: np.array([float(z[1]), 0.0]),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_leaves_no_trace_is_left_alone(name):
+    problem = problem_of(OTHERS[name])
+    assert replayed(problem) is None
+    assert same(solve_replayed(problem, store="stages"), adjode.solve(problem, store="stages"))
+
+
+HIDDEN = {
+    "a value taken out": lambda t, z, w: getval(z[0]) * z,
+    "the truth of a number": lambda t, z, w: -z if z[0] * anp.maximum(t - 0.5, 0.0) else w @ z,
+    "another f when traced": lambda t, z, w: 2 * z if isbox(z) else w @ z,
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_replay_that_differs_at_a_node_is_dropped(name):
+    problem = problem_of(HIDDEN[name], t1=1.0)
+    assert replayed(problem) is not None
+    found = solve_replayed(problem, store="stages")
+    assert not found.replayed
+    assert same(found, adjode.solve(problem, store="stages"))
+
+
+def test_a_replay_that_fails_is_dropped():
+    @primitive
+    def at_the_start(z):
+        if not np.array_equal(z, Z):
+            raise ZeroDivisionError
+        return z
+
+    defvjp(at_the_start, lambda ans, z: lambda v: v)
+    problem = problem_of(lambda t, z, w: at_the_start(z) if isbox(t) else w @ z)
+    assert replayed(problem) is not None
+    found = solve_replayed(problem, store="stages")
+    assert not found.replayed and same(found, adjode.solve(problem, store="stages"))
+
+
+BETWEEN = {
+    "batch": lambda known: lambda t, z, w: (z @ w.T) * np.where(np.isin(getval(t), known), 1.0, 1.01),
+    "no batch": lambda known: lambda t, z, w: (w @ z) * (1.0 if getval(t) in set(known) else 1.01),
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_what_is_decided_between_the_nodes_is_refused(name):
+    """The few nodes where a replay is compared do not show it; the gradient holds all stages against f."""
+    known = adjode.solve(problem_of(lambda t, z, w: w @ z)).ts
+    f = BETWEEN[name](known)
+    found = solve_replayed(problem_of(f), store="stages")
+    assert found.replayed and np.array_equal(found.ts, known)
+    loss = adjode.Loss(terminal=lambda z, w: anp.sum(z**2))
+    with pytest.raises(adjode.GradientError, match="decides by what a trace does not see"):
+        adjode.value_and_gradient(problem_of(f), loss)
+    with pytest.raises(adjode.GradientError, match=r"Use autograd\.numpy\.where"):
+        grad(lambda z: anp.sum(adjode.odeint(f, z, np.array([0.0, 2.0]), W)[-1] ** 2))(Z)
+    adjode.value_and_gradient(problem_of(BETWEEN[name]([])), loss)  # the same all along
+
+
+def asked_by(adjoint, **options) -> tuple:
+    """Evaluations that the solver counts, and those that f saw, on the way forth."""
+    f = Asked(FIELDS["net"][0])
+    problem = problem_of(f, *FIELDS["net"][1:])
+    value, _ = adjode.value_and_gradient(problem, adjode.Loss(**options), adjoint=adjoint)
+    return value, f.calls
+
+
+def test_the_front_door_replays_for_the_discrete_adjoint_alone():
+    terminal = {"terminal": lambda z, w: anp.sum(z**2)}
+    cost = {"running": lambda t, z, w: anp.sum(z**2)}
+    path = adjode.solve(problem_of(*FIELDS["net"]), store="stages")
+    assert asked_by("discrete", **terminal)[1] < 60 < path.stats.f_evaluations
+    for adjoint in ("backsolve", "quadrature", "interpolated", "checkpointed"):
+        assert asked_by(adjoint, **terminal)[1] >= path.stats.f_evaluations
+    assert asked_by("discrete", **cost)[1] >= path.stats.f_evaluations
+
+
+def test_odeint_replays_where_a_gradient_will_be_asked_for():
+    f, ts = Asked(FIELDS["net"][0]), np.array([0.0, 1.0, 2.0])
+    loss = lambda z, adjoint: anp.sum(adjode.odeint(f, z, ts, NET_THETA, adjoint=adjoint)[1:] ** 2)
+    evaluations = adjode.solve(problem_of(*FIELDS["net"]), ts=ts, store="stops").stats.f_evaluations
+    value = loss(Z, "discrete")
+    assert f.calls == evaluations
+    f.calls = 0
+    assert value_and_grad(loss)(Z, "discrete")[0] == value
+    assert f.calls < 60
+    f.calls = 0
+    value_and_grad(loss)(Z, "interpolated")
+    assert f.calls >= evaluations
+
+
+def test_a_traced_value_from_elsewhere_is_refused_as_ever():
+    def loss(w):
+        return anp.sum(adjode.odeint(lambda t, z, theta: w * theta * z, Z, np.array([0.0, 1.0]), w)[-1])
+
+    with pytest.raises(TypeError, match="Pass what you differentiate in `theta`"):
+        grad(loss)(1.0)
+
+
+def test_an_exception_of_f_is_the_one_of_f():
+    def broken(t, z, w):
+        if not isbox(z) and abs(z[0]) > 5:
+            raise RuntimeError("too far")
+        return z
+
+    with pytest.raises(RuntimeError, match=r"^too far$"):
+        grad(lambda z: anp.sum(adjode.odeint(broken, z, np.array([0.0, 9.0]), ())[-1]))(Z)
+
+
+def test_an_empty_state_has_nothing_to_replay():
+    problem = problem_of(lambda t, z, w: w * z, np.zeros(0), 1.0)
+    assert not solve_replayed(problem, store="stages").replayed
+
+
+def test_what_is_said_is_compiled_once_whatever_theta_is():
+    compiled.cache_clear()
+    for w in (0.5, 0.6, 0.7):
+        again = replayed(problem_of(lambda t, z, w: w * anp.sin(z) * t, theta=w))
+        assert np.array_equal(again(2.0, Z), w * np.sin(Z) * 2.0)
+    assert compiled.cache_info().misses == 1
+
+
+def test_a_comparison_is_noted_as_well():
+    again = replayed(problem_of(lambda t, z, w: anp.where(z > w, z, w), theta=0.1))
+    assert np.array_equal(again(0.0, np.array([-3.0, 3.0])), [0.1, 3.0])
+
+
+def test_the_trace_stack_is_left_as_it_was():
+    for f in [*DECIDES.values(), FIELDS["net"][0]]:
+        top = trace_stack.top
+        replayed(problem_of(f, theta=NET_THETA))
+        assert trace_stack.top == top
