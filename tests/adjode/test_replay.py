@@ -39,6 +39,7 @@ FIELDS = {
     "one entry": (lambda t, z, w: w * z, [0.3], 0.7),
     "t alone": (lambda t, z, w: w * anp.cos(t) * np.ones(2), Z, 0.7),
     "z as it is": (lambda t, z, w: z, Z, ()),
+    "a gradient in f": (lambda t, z, w: W @ grad(lambda z: anp.sum(anp.cos(w * z) + z**2))(z), Z, 0.6),
     "complex between": (lambda t, z, w: anp.real(anp.exp(1j * w * z)), Z, 0.6),
 }
 
