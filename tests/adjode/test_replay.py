@@ -1,9 +1,11 @@
 """f without its tracer has the values of f, or is not used."""
 
+import warnings
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from autograd import grad, value_and_grad
+from autograd import builtins, grad, value_and_grad
 from autograd.extend import defvjp, primitive
 from autograd.tracer import getval, isbox, trace_stack
 
@@ -45,13 +47,18 @@ FIELDS = {
 
 
 class Asked:
-    """f, and how often it is asked for values, not for a trace."""
+    """f, and the times at which it is asked for values, not for a trace."""
 
     def __init__(self, f):
-        self.f, self.calls = f, 0
+        self.f, self.ts = f, []
+
+    @property
+    def calls(self):
+        return len(self.ts)
 
     def __call__(self, t, z, theta):
-        self.calls += not (isbox(t) or isbox(z))
+        if not (isbox(t) or isbox(z)):
+            self.ts.append(t)
         return self.f(t, z, theta)
 
 
@@ -71,11 +78,13 @@ def test_a_replay_has_the_bits_of_f(name, method):
     problem = problem_of(f, *FIELDS[name][1:])
     options = {"rtol": 1e-7, "atol": 1e-9, "method": method, "store": "stages", "ts": np.array([0.5, 1.7])}
     wanted = adjode.solve(problem, **options)
-    f.calls = 0
+    f.ts.clear()
     found = solve_replayed(problem, **options)
     assert found.replayed and not wanted.replayed
     assert same(found, wanted)
-    assert f.calls == 6  # the nodes where it is compared
+    nodes = found.ts.tolist()
+    assert f.calls == 6 and [f.ts[0], f.ts[-1]] == [0.0, 2.0]  # the nodes where it is compared
+    assert all(t in nodes and type(t) is float for t in f.ts)
 
 
 DECIDES = {
@@ -104,6 +113,14 @@ OTHERS = {
     "constant": lambda t, z, w: np.array([1.0, 2.0]),
     "plain numpy": lambda t, z, w: np.array([z[1], -np.sin(z[0])]),
     "by entries": lambda t, z, w: np.array([float(z[1]), 0.0]),
+    "whole numbers": lambda t, z, w: anp.floor(z).astype(int),
+    "single precision": lambda t, z, w: (w @ z).astype(np.float32),
+}
+WRONG = {
+    "tuple": lambda t, z, w: builtins.tuple((z[1], -z[0])),
+    "one number": lambda t, z, w: anp.sum(z),
+    "a row": lambda t, z, w: z[None],
+    "complex": lambda t, z, w: 1j * z,
 }
 
 
@@ -112,6 +129,26 @@ def test_what_leaves_no_trace_is_left_alone(name):
     problem = problem_of(OTHERS[name])
     assert replayed(problem) is None
     assert same(solve_replayed(problem, store="stages"), adjode.solve(problem, store="stages"))
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_f_may_not_return_is_refused_as_ever(name):
+    problem = problem_of(WRONG[name])
+    assert replayed(problem) is None
+    errors = []
+    for solver in (adjode.solve, solve_replayed):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            solver(problem, store="stages")
+        errors.append(str(caught.value))
+    assert errors[0] == errors[1] and "f(t, z, theta)" in errors[0]
+
+
+def test_a_trace_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = replayed(problem_of(lambda t, z, w: 1 / t + anp.log(z - Z), theta=()))
+    with np.errstate(all="ignore"):
+        assert np.array_equal(again(2.0, Z + 1), [0.5, 0.5])
 
 
 HIDDEN = {
@@ -189,10 +226,10 @@ def test_odeint_replays_where_a_gradient_will_be_asked_for():
     evaluations = adjode.solve(problem_of(*FIELDS["net"]), ts=ts, store="stops").stats.f_evaluations
     value = loss(Z, "discrete")
     assert f.calls == evaluations
-    f.calls = 0
+    f.ts.clear()
     assert value_and_grad(loss)(Z, "discrete")[0] == value
     assert f.calls < 60
-    f.calls = 0
+    f.ts.clear()
     value_and_grad(loss)(Z, "interpolated")
     assert f.calls >= evaluations
 
