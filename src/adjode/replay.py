@@ -51,16 +51,16 @@ def replayed(problem: InitialValueProblem) -> Callable | None:
     f = lambda t, z: problem.f(t, z, problem.theta)
     with suppress(Exception), np.errstate(all="ignore"):
         value, end = run_traced(roots, f, (problem.t0, problem.z0))
-    if end is None or not isinstance(value, np.ndarray | float) or np.shape(value) != shape:
+    if end is None or not isinstance(value, np.ndarray | np.float64) or np.shape(value) != shape:
         return None
     nodes = [node for node in reversed(list(toposort(end))) if node.call]
     names = dict(zip(roots, "tz", strict=True)) | {node: f"v{i}" for i, node in enumerate(nodes)}
     constants: list = []
     lines = [f"{names[node]} = {said(node, names, constants)}" for node in nodes]
-    if np.asarray(value).dtype != float or any(map(isbox, constants)):  # f captures a traced value
+    if value.dtype != float or any(map(isbox, constants)):  # f captures a traced value
         return None
     if len(shape) != 1:
-        lines = [f"z = z.reshape({shape})", *lines, f"{names[end]} = ravel({names[end]})"]
+        lines = [f"z = z.reshape({shape})", *lines, f"{names[end]} = {names[end]}.ravel()"]
     return compiled(len(constants), (*lines, f"return {names[end]}"))(*constants)
 
 
@@ -83,7 +83,7 @@ def said(node: Noted, names: dict, constants: list) -> str:
 def compiled(constants: int, lines: tuple) -> Callable:
     """The function that takes the constants, and returns that of t and z."""
     head = f"def given({', '.join(f'c{i}' for i in range(constants))}):\n    def flat(t, z):\n"
-    body, scope = "".join(f"        {line}\n" for line in lines), {"ravel": np.ravel}
+    body, scope = "".join(f"        {line}\n" for line in lines), {}
     exec(compile(f"{head}{body}    return flat", "<f, replayed>", "exec"), scope)
     return scope["given"]
 
