@@ -10,6 +10,8 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, array_from_args, concatenate_args
 from autograd.tracer import isbox, toposort
 
 from adjode.problem import InitialValueProblem
@@ -21,6 +23,7 @@ from adjode.vjp import run_traced
 OPERATORS = {
     np.add: "+", np.subtract: "-", np.multiply: "*", np.true_divide: "/", np.power: "**", np.matmul: "@",
 }  # fmt: skip
+ARRAYS = {array_from_args: "({},)", _array_from_scalar_or_array: "{}"}  # both are called by anp.array
 SAMPLED = 6  # nodes at which f is asked whether it is still what was noted
 
 
@@ -36,12 +39,11 @@ def solve_replayed(problem: InitialValueProblem, **options) -> Trajectory:
 
     Then `Sweep` holds the stages against f itself. Errors are those of `solve`, with f.
     """
-    flat = replayed(problem) if problem.z0.size else None
-    if flat is not None:
-        with suppress(Exception):  # whatever it is, f itself says it better
-            found = solve(replace(problem, f=Replay(problem.f, flat)), **options)
-            if confirmed(problem, flat, found):
-                return replace(found, replayed=True)
+    with suppress(Exception):  # whatever it is, f itself says it better
+        flat = replayed(problem) if problem.z0.size else None
+        found = flat and solve(replace(problem, f=Replay(problem.f, flat)), **options)
+        if found and confirmed(problem, flat, found):
+            return replace(found, replayed=True)
     return solve(problem, **options)
 
 
@@ -75,6 +77,12 @@ def said(node: Noted, names: dict, constants: list) -> str:
     words = [names[known[i]] if i in known else constant(x) for i, x in enumerate(args)]
     if fun.fun in OPERATORS and len(words) == 2 and not kwargs:
         return f" {OPERATORS[fun.fun]} ".join(words)
+    if fun is ArrayBox.__getitem__:
+        return f"{words[0]}[{words[1]}]"
+    if fun is concatenate_args:
+        return f"concatenate(({', '.join(words[1:])},), {words[0]})"
+    if fun in ARRAYS and args[:2] == ((), {}):
+        return f"array({ARRAYS[fun].format(', '.join(words[2:]))})"
     words += [f"{key}={constant(x)}" for key, x in kwargs.items()]
     return f"{constant(fun.fun)}({', '.join(words)})"
 
@@ -83,7 +91,8 @@ def said(node: Noted, names: dict, constants: list) -> str:
 def compiled(constants: int, lines: tuple) -> Callable:
     """The function that takes the constants, and returns that of t and z."""
     head = f"def given({', '.join(f'c{i}' for i in range(constants))}):\n    def flat(t, z):\n"
-    body, scope = "".join(f"        {line}\n" for line in lines), {}
+    body = "".join(f"        {line}\n" for line in lines)
+    scope = {"array": np.array, "concatenate": np.concatenate}
     exec(compile(f"{head}{body}    return flat", "<f, replayed>", "exec"), scope)
     return scope["given"]
 

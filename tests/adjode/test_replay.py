@@ -29,6 +29,13 @@ FIELDS = {
     "net": (NET, Z, NET_THETA),
     "array": (lambda t, z, w: anp.array([z[1] * anp.cos(t), -w * anp.sin(z[0])]), Z, 1.3),
     "stack": (lambda t, z, w: anp.stack([w["a"] * z[1], -(z[0] ** 3) / w["b"]]), Z, {"a": 1.2, "b": 0.8}),
+    "array with options": (lambda t, z, w: w * anp.array([z[1], -z[0]], dtype=float), Z, 0.6),
+    "concatenate": (lambda t, z, w: anp.concatenate([z[1:], -w * z[:1]]), Z, 1.1),
+    "concatenate columns": (
+        lambda t, z, w: anp.concatenate([z[:, 1:], -w * z[:, :1]], axis=1),
+        [Z, 2 * Z],
+        1.1,
+    ),
     "operators": (lambda t, z, w: -(2.0 - t / 3) * z + (1 + z) ** -2 - 0.5 / (2 + t) + z @ w, Z, W),
     "comparison": (lambda t, z, w: anp.where(z > 0.1, w @ z, -z), Z, W),
     "clipped": (lambda t, z, w: w @ anp.maximum(z, 0.1 * z), Z, W),
