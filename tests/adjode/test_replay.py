@@ -10,6 +10,7 @@ from autograd.extend import defvjp, primitive
 from autograd.tracer import getval, isbox, trace_stack
 
 import adjode
+from adjode import replay
 from adjode.replay import compiled, replayed, solve_replayed
 
 NET, NET_THETA = adjode.mlp([2, 6, 2], seed=3)
@@ -270,6 +271,17 @@ def test_what_is_said_is_compiled_once_whatever_theta_is():
         again = replayed(problem_of(lambda t, z, w: w * anp.sin(z) * t, theta=w))
         assert np.array_equal(again(2.0, Z), w * np.sin(Z) * 2.0)
     assert compiled.cache_info().misses == 1
+
+
+def test_what_is_said_of_f(monkeypatch):
+    said = []
+    monkeypatch.setattr(replay, "compiled", lambda n, lines: said.extend(lines) or compiled(n, lines))
+    f = lambda t, z, w: anp.array([z[1] * w, anp.sin(t)]) + anp.array(z[:1], dtype=float)
+    replayed(problem_of(f, theta=2.0))
+    assert said == [
+        *("v0 = z[c0]", "v1 = v0 * c1", "v2 = array(v1)", "v3 = c4(t)", "v4 = array(v3)"),
+        *("v5 = array((v2, v4,))", "v6 = z[c9]", "v7 = c12(c10, c11, v6)", "v8 = v5 + v7", "return v8"),
+    ]
 
 
 def test_a_comparison_is_noted_as_well():
