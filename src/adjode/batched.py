@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from adjode.problem import InitialValueProblem, read_only
+from adjode.replay import refuse_other
 from adjode.structure import leaves, rebuild
 from adjode.tableau import ButcherTableau
 from adjode.tape import Tape, record
@@ -63,6 +64,10 @@ class Nodes:
         """Those of one step."""
         return Nodes(*(part[n : n + 1] for part in (self.ts, self.zs, self.ks, self.hs)))
 
+    def flat(self) -> tuple:
+        """Times, states and values, without the steps."""
+        return self.ts.ravel(), *(x.reshape(self.ts.size, -1) for x in (self.zs, self.ks))
+
     def agree(self, values: np.ndarray) -> bool:
         """Whether values (steps * s, D) are the stored ones. Rounding is relative to f, and to z
         over a step, which is what f may be a small difference of: in each step by itself."""
@@ -80,7 +85,9 @@ def stage_nodes(problem: InitialValueProblem, trajectory: Trajectory, first: int
     ts = ts[:-1, None] + hs[:, None] * c
     nodes = Nodes(ts, zs, k, hs)
     if trajectory.tableau.implicit:  # f at the Z_i is k_i but for what Newton's iteration left
-        return replace(nodes, ks=values_of(problem, nodes))
+        nodes = replace(nodes, ks=values_of(problem, nodes))
+        if trajectory.replayed:
+            refuse_other(trajectory.replayed, *nodes.flat())
     return nodes
 
 

@@ -9,12 +9,14 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 
+import autograd.numpy as anp
 import numpy as np
+from autograd.core import primitive_vjps
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, array_from_args, concatenate_args
-from autograd.tracer import isbox, toposort
+from autograd.tracer import Box, isbox, toposort
 
-from adjode.problem import InitialValueProblem
+from adjode.problem import GradientError, InitialValueProblem
 from adjode.solve import Replay, solve
 from adjode.tape import Recorded
 from adjode.trajectory import Trajectory
@@ -24,26 +26,56 @@ OPERATORS = {
     np.add: "+", np.subtract: "-", np.multiply: "*", np.true_divide: "/", np.power: "**", np.matmul: "@",
 }  # fmt: skip
 ARRAYS = {array_from_args: "({},)", _array_from_scalar_or_array: "{}"}  # both are called by anp.array
+FILLED = (anp.zeros_like, anp.ones_like)
 SAMPLED = 6  # nodes at which f is asked whether it is still what was noted
 
 
 class Noted(Recorded):
-    """A node for comparisons, too. Where f asks one for its truth, autograd raises, and that f is left
-    alone: it may do other things elsewhere."""
+    """A node for comparisons, too; but not for what has another shape where z has other values, or may
+    have. An f that does such things raises here, and is left alone."""
 
     __slots__ = ()
 
+    def __init__(self, value, fun, args, kwargs, parent_argnums, parents):
+        if not keeps_shape(fun, args, parent_argnums):
+            raise TypeError(f"{fun.__name__} may return another shape for other values")
+        super().__init__(value, fun, args, kwargs, parent_argnums, parents)
+
+
+def keeps_shape(fun: Callable, args: tuple, argnums: tuple) -> bool:
+    """Whether it is sure that fun returns the same shape for other values of these arguments."""
+    kinds = {np.asarray(args[i]).dtype.kind for i in argnums}
+    if isinstance(fun.fun, np.ufunc):
+        return True
+    if fun is ArrayBox.__getitem__:
+        return "b" not in kinds
+    if fun.fun is np.where:
+        return len(args) == 3
+    return kinds <= {"f", "c"} and (fun in primitive_vjps or fun in FILLED)
+
+
+def truth(box: Box) -> bool:
+    """autograd's own, but of what is noted: the branch that f takes is not that of other states."""
+    if isinstance(box._node, Noted):
+        raise TypeError("f asks for the truth of what depends on t or z")
+    return bool(box._value)
+
+
+Box.__bool__ = truth  # once and for all: others may trace in other threads
+
 
 def solve_replayed(problem: InitialValueProblem, **options) -> Trajectory:
-    """As `solve`, to the last bit; the trajectory says whether f was replayed.
+    """As `solve`, to the last bit; the trajectory says by what f was replayed, if it was.
 
-    Then `Sweep` holds the stages against f itself. Errors are those of `solve`, with f.
+    No note is made of an f that compares and chooses, or counts entries. One that looks into traced
+    values, or keeps something from call to call, may escape: `confirmed` and `Sweep` look for it. Errors
+    are those of `solve`, with f.
     """
     with suppress(Exception):  # whatever it is, f itself says it better
         flat = replayed(problem) if problem.z0.size else None
         found = flat and solve(replace(problem, f=Replay(problem.f, flat)), **options)
         if found and confirmed(problem, flat, found):
-            return replace(found, replayed=True)
+            return replace(found, replayed=flat)
     return solve(problem, **options)
 
 
@@ -87,7 +119,7 @@ def said(node: Noted, names: dict, constants: list) -> str:
     return f"{constant(fun.fun)}({', '.join(words)})"
 
 
-@lru_cache(256)
+@lru_cache(32)
 def compiled(constants: int, lines: tuple) -> Callable:
     """The function that takes the constants, and returns that of t and z."""
     head = f"def given({', '.join(f'c{i}' for i in range(constants))}):\n    def flat(t, z):\n"
@@ -98,7 +130,24 @@ def compiled(constants: int, lines: tuple) -> Callable:
 
 
 def confirmed(problem: InitialValueProblem, flat: Callable, found: Trajectory) -> bool:
-    """Whether f has the same values at a few of the nodes, to the last bit."""
+    """Whether f has the same values at a few of the nodes."""
     some = np.linspace(0, len(found.ts) - 1, SAMPLED).astype(int)
-    nodes = zip(found.ts[some].tolist(), found.zs[some], strict=True)
-    return all(np.array_equal(np.ravel(problem.f(t, z, problem.theta)), flat(t, z.ravel())) for t, z in nodes)
+    ts, zs = found.ts[some].tolist(), found.zs[some]
+    with np.errstate(all="ignore"):
+        values = [problem.f(t, z, problem.theta) for t, z in zip(ts, zs, strict=True)]
+        return same(flat, ts, zs, values)
+
+
+def same(flat: Callable, ts, zs, values) -> bool:
+    """Whether f has these values at these nodes, to the last bit, when it is replayed."""
+    nodes = zip(ts, zs, values, strict=True)
+    return all(np.array_equal(flat(t, np.ravel(z)), np.ravel(value)) for t, z, value in nodes)
+
+
+def refuse_other(flat: Callable, ts, zs, values) -> None:
+    if not same(flat, ts, zs, values):
+        raise GradientError(
+            "f has other values than it should by what it does at the start: it looks into what autograd "
+            "traces, say at `._value`, or keeps something from call to call. Use autograd.numpy.where for "
+            "what depends on t or z"
+        )

@@ -42,7 +42,7 @@ class Trajectory:
     stats: Stats
     step_times: np.ndarray | None = None  # of all steps, where ts has the stops alone
     hard: tuple = ()  # (n, t, z, z_next), flat, of a few steps that look as if f were not smooth
-    replayed: bool = False  # the stages are to be held against f itself (`adjode.replay`)
+    replayed: Callable | None = None  # flat(t, z) that took the place of f: see `adjode.replay`
 
 
 def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Trajectory:
