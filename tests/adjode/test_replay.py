@@ -11,11 +11,17 @@ from autograd.tracer import getval, isbox, trace_stack
 
 import adjode
 from adjode import replay
-from adjode.replay import compiled, replayed, solve_replayed
+from adjode.replay import Noted, compiled, replayed, solve_replayed
+from adjode.vjp import run_traced
 
 NET, NET_THETA = adjode.mlp([2, 6, 2], seed=3)
 W = np.array([[-0.2, 1.0], [-1.0, -0.1]])
 Z = np.array([0.7, -0.4])
+TURN = np.array([[0.0, 1.0], [-1.0, 0.0]])
+
+
+def energy(z, w):
+    return 0.5 * z[1] ** 2 - w * anp.cos(z[0])
 
 
 @primitive
@@ -52,6 +58,7 @@ FIELDS = {
     "one entry": (lambda t, z, w: w * z, [0.3], 0.7),
     "t alone": (lambda t, z, w: w * anp.cos(t) * np.ones(2), Z, 0.7),
     "z as it is": (lambda t, z, w: z, Z, ()),
+    "Hamiltonian": (lambda t, z, w: TURN @ grad(energy)(z, w), Z, 0.7),
     "a gradient in f": (lambda t, z, w: W @ grad(lambda z: anp.sum(anp.cos(w * z) + z**2))(z), Z, 0.6),
     "complex between": (lambda t, z, w: anp.real(anp.exp(1j * w * z)), Z, 0.6),
 }
@@ -153,6 +160,16 @@ def test_what_leaves_no_trace_is_left_alone(name):
     assert same(solve_replayed(problem, store="stages"), adjode.solve(problem, store="stages"))
 
 
+def test_a_trace_says_what_stopped_it():
+    for f, words in [
+        (lambda t, z: z[z > 0], "getitem.* may return another shape"),
+        (lambda t, z: anp.nonzero(z)[0] * z, "nonzero may return another shape"),
+        (lambda t, z: z if z[:1] > 0 else -z, "asks for the truth of what depends on t or z"),
+    ]:
+        with pytest.raises(TypeError, match=words):
+            run_traced([Noted.new_root(), Noted.new_root()], f, (0.0, Z))
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_what_f_may_not_return_is_refused_as_ever(name):
     problem = problem_of(WRONG[name])
@@ -171,6 +188,13 @@ def test_a_trace_warns_of_nothing():
         again = replayed(problem_of(lambda t, z, w: 1 / t + anp.log(z - Z), theta=()))
     with np.errstate(all="ignore"):
         assert np.array_equal(again(2.0, Z + 1), [0.5, 0.5])
+
+
+def test_a_comparison_with_f_warns_of_nothing():
+    problem = problem_of(lambda t, z, w: -z / (1 + anp.exp(-1000 * (t - 1))), theta=())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert solve_replayed(problem, store="stages").replayed
 
 
 HIDDEN = {
@@ -307,6 +331,7 @@ def test_a_comparison_is_noted_as_well():
 
 def test_autograd_itself_asks_as_ever():
     assert grad(lambda x: x**2 if x - 2.0 else 5 * x)(2.0) == 5.0
+    assert grad(lambda x: x**2 if x - 2.0 else 5 * x)(3.0) == 6.0
     assert grad(lambda x: x**2 if x > 1.0 else 5 * x)(3.0) == 6.0
 
 
