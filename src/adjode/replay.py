@@ -51,7 +51,7 @@ def keeps_shape(fun: Callable, args: tuple, argnums: tuple) -> bool:
         return "b" not in kinds
     if fun.fun is np.where:
         return len(args) == 3
-    return not kinds & {"b", "i", "u"} and (fun in primitive_vjps or fun in FILLED)
+    return not kinds & set("biu") and (fun in primitive_vjps or fun in FILLED)
 
 
 def truth(box: Box) -> bool:

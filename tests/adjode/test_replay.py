@@ -164,6 +164,9 @@ def test_a_trace_says_what_stopped_it():
     for f, words in [
         (lambda t, z: z[z > 0], "getitem.* may return another shape"),
         (lambda t, z: anp.nonzero(z)[0] * z, "nonzero may return another shape"),
+        (lambda t, z: anp.repeat(z, z > 0), "repeat may return another shape"),
+        (lambda t, z: anp.repeat(z, anp.abs(z).astype(int)), "repeat may return another shape"),
+        (lambda t, z: anp.repeat(z, anp.abs(z).astype(np.uint8)), "repeat may return another shape"),
         (lambda t, z: z if z[:1] > 0 else -z, "asks for the truth of what depends on t or z"),
     ]:
         with pytest.raises(TypeError, match=words):
