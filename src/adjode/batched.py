@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from adjode.problem import InitialValueProblem, read_only
-from adjode.replay import refuse_other
+from adjode.problem import GradientError, InitialValueProblem, read_only
 from adjode.structure import leaves, rebuild
 from adjode.tableau import ButcherTableau
 from adjode.tape import Tape, record
@@ -87,15 +86,30 @@ def stage_nodes(problem: InitialValueProblem, trajectory: Trajectory, first: int
     if trajectory.tableau.implicit:  # f at the Z_i is k_i but for what Newton's iteration left
         nodes = replace(nodes, ks=values_of(problem, nodes))
         if trajectory.replayed:
-            refuse_other(trajectory.replayed, *nodes.flat())
+            refuse_other(nodes, replays(trajectory.replayed, nodes))
     return nodes
 
 
 def values_of(problem: InitialValueProblem, nodes: Nodes) -> np.ndarray:
     """f there, (steps, s, D), one by one."""
-    states = [read_only(z.reshape(problem.z0.shape)) for z in nodes.zs.reshape(nodes.ts.size, -1)]
-    found = [problem.f(t, z, problem.theta) for t, z in zip(nodes.ts.flat, states, strict=True)]
-    return np.reshape(found, nodes.zs.shape)
+    f = lambda t, z: problem.f(t, read_only(z.reshape(problem.z0.shape)), problem.theta)
+    return replays(f, nodes)
+
+
+def replays(flat: Callable, nodes: Nodes) -> np.ndarray:
+    """flat(t, z) there, (steps, s, D), one by one."""
+    ts, zs, _ = nodes.flat()
+    return np.reshape([flat(t, z) for t, z in zip(ts.tolist(), zs, strict=True)], nodes.zs.shape)
+
+
+def refuse_other(nodes: Nodes, values: np.ndarray) -> None:
+    """What took the place of f must have its values."""
+    if not nodes.agree(values):
+        raise GradientError(
+            "f has other values than it should by what it does at the start: it looks into what autograd "
+            "traces, say at `._value`, or keeps something from call to call. Use autograd.numpy.where for "
+            "what depends on t or z"
+        )
 
 
 @lru_cache

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from adjode.batched import Nodes, close, find_batch, stage_nodes, stages_that_count, values_of
+from adjode.batched import close, find_batch, refuse_other, stage_nodes, stages_that_count, values_of
 from adjode.discrete import adjoint_discrete, back_over
 from adjode.loss import Gradient, finish, loss_rows
 from adjode.problem import InitialValueProblem, Loss
-from adjode.replay import refuse_other
 from adjode.steps import first_same_as_last
 from adjode.trajectory import Stats, Trajectory
 
@@ -220,21 +219,14 @@ class Sweep:
 
     def by_vjps(self, last):
         """The core, down to the first node: a trace and a covector for each stage."""
-        if self.trajectory.replayed:
-            self.refuse_other(last)
+        if self.trajectory.replayed:  # and no batch has shown rightly
+            nodes = stage_nodes(self.problem, self.trajectory, 0, last)
+            refuse_other(nodes, values_of(self.problem, nodes))
         theta_bar = 0.0
         for n in reversed(range(last)):
             self.lams[n], more, used = self.back_over(self.trajectory, n, self.after(n + 1))
             theta_bar, self.traced = theta_bar + more, self.traced + used
         return theta_bar
-
-    def refuse_other(self, last):
-        """What no batch has shown: that f was replayed rightly. One stage of each step may do."""
-        nodes, steps = stage_nodes(self.problem, self.trajectory, 0, last), np.arange(last)
-        if not self.implicit:
-            some = [part[steps, steps % len(self.b)][:, None] for part in (nodes.ts, nodes.zs, nodes.ks)]
-            ts, zs, _ = (nodes := Nodes(*some, nodes.hs)).flat()
-            refuse_other(self.trajectory.replayed, ts, zs, values_of(self.problem, nodes))
 
 
 def through(blocks, step, rows):

@@ -4,10 +4,11 @@ autograd's functions ask of each argument whether it is traced, before they do a
 that question is most of what f costs.
 """
 
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import autograd.numpy as anp
 import numpy as np
@@ -16,8 +17,9 @@ from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, array_from_args, concatenate_args
 from autograd.tracer import Box, isbox, toposort
 
-from adjode.problem import GradientError, InitialValueProblem
-from adjode.solve import Replay, solve
+from adjode.batched import LAYOUTS, Batch, Layout, Nodes, replays, values_of
+from adjode.problem import InitialValueProblem
+from adjode.solve import FLOAT, Replay, solve
 from adjode.tape import Recorded
 from adjode.trajectory import Trajectory
 from adjode.vjp import run_traced
@@ -32,14 +34,25 @@ SAMPLED = 6  # nodes at which f is asked whether it is still what was noted
 
 class Noted(Recorded):
     """A node for comparisons, too; but not for what has another shape where z has other values, or may
-    have. An f that does such things raises here, and is left alone."""
+    have. An f that does such things raises here, and is left alone: also when it catches that."""
 
-    __slots__ = ()
+    __slots__ = ["doubts"]
 
     def __init__(self, value, fun, args, kwargs, parent_argnums, parents):
+        self.doubts = parents[0].doubts  # of all nodes of a trace
         if not keeps_shape(fun, args, parent_argnums):
-            raise TypeError(f"{fun.__name__} may return another shape for other values")
+            self.refuse(f"{fun.__name__} may return another shape for other values")
+        if type(value) not in Box.type_mappings:
+            self.refuse(f"{fun.__name__} returns a {type(value).__name__}")
         super().__init__(value, fun, args, kwargs, parent_argnums, parents)
+
+    def initialize_root(self, doubts: list):
+        super().initialize_root()
+        self.doubts = doubts
+
+    def refuse(self, why: str):
+        self.doubts.append(why)
+        raise TypeError(why)
 
 
 def keeps_shape(fun: Callable, args: tuple, argnums: tuple) -> bool:
@@ -57,7 +70,7 @@ def keeps_shape(fun: Callable, args: tuple, argnums: tuple) -> bool:
 def truth(box: Box) -> bool:
     """autograd's own, but of what is noted: the branch that f takes is not that of other states."""
     if isinstance(box._node, Noted):
-        raise TypeError("f asks for the truth of what depends on t or z")
+        box._node.refuse("f asks for the truth of what depends on t or z")
     return bool(box._value)
 
 
@@ -65,27 +78,51 @@ Box.__bool__ = truth  # once and for all: others may trace in other threads
 
 
 def solve_replayed(problem: InitialValueProblem, **options) -> Trajectory:
-    """As `solve`, to the last bit; the trajectory says by what f was replayed, if it was.
+    """As `solve`, to rounding; the trajectory says by what f was replayed, if it was.
 
-    No note is made of an f that compares and chooses, or counts entries. One that looks into traced
-    values, or keeps something from call to call, may escape: `confirmed` and `Sweep` look for it. Errors
-    are those of `solve`, with f.
+    No note is made of an f that compares and chooses, or counts entries, or takes no batch: on the way
+    back a batch holds every stage against f. Errors are those of `solve`, with f.
     """
     with suppress(Exception):  # whatever it is, f itself says it better
-        flat = replayed(problem) if problem.z0.size else None
-        found = flat and solve(replace(problem, f=Replay(problem.f, flat)), **options)
-        if found and confirmed(problem, flat, found):
-            return replace(found, replayed=flat)
+        flat = replayed(problem)
+        if flat and takes_batch(problem):
+            found = solve(replace(problem, f=Replay(problem.f, flat)), **options)
+            if confirmed(problem, flat, found):
+                return replace(found, replayed=flat)
     return solve(problem, **options)
+
+
+def takes_batch(problem: InitialValueProblem) -> bool:
+    """Whether f has its values on a batch, in some layout, near the start; and is not one that could take
+    the first state of a batch, of one entry, for an entry of a state."""
+    if problem.z0.size == 0 or problem.z0.shape[-1:] == (1,):
+        return False
+    z, h = problem.z0.ravel(), 1e-3 * (problem.t1 - problem.t0)
+    zs = z * (1 + 1e-3 * np.cos(1.0 + np.arange(3 * z.size)).reshape(1, 3, -1))
+    nodes = Nodes(problem.t0 + h * np.arange(3.0)[None], zs, zs, np.array([h]))
+    with np.errstate(all="ignore"):
+        nodes = replace(nodes, ks=values_of(problem, nodes))
+        return any(map(partial(agrees, problem, nodes), LAYOUTS[problem.z0.ndim < 2 :]))
+
+
+def agrees(problem: InitialValueProblem, nodes: Nodes, layout: Layout) -> bool:
+    """Whether f has its values in this layout."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is but an attempt
+            return nodes.agree(Batch(problem, layout).values(*nodes.flat()[:2]))
+    except Exception:  # f does not take it
+        return False
 
 
 def replayed(problem: InitialValueProblem) -> Callable | None:
     """What f does at the start, to any t and flat z; or None."""
-    roots, end, shape = [Noted.new_root(), Noted.new_root()], None, problem.z0.shape
+    doubts, end, shape = [], None, problem.z0.shape
+    roots = [Noted.new_root(doubts), Noted.new_root(doubts)]
     f = lambda t, z: problem.f(t, z, problem.theta)
     with suppress(Exception), np.errstate(all="ignore"):
         value, end = run_traced(roots, f, (problem.t0, problem.z0))
-    if end is None or not isinstance(value, np.ndarray | np.float64) or np.shape(value) != shape:
+    if doubts or end is None or not isinstance(value, np.ndarray | np.float64) or np.shape(value) != shape:
         return None
     nodes = [node for node in reversed(list(toposort(end))) if node.call]
     names = dict(zip(roots, "tz", strict=True)) | {node: f"v{i}" for i, node in enumerate(nodes)}
@@ -95,7 +132,8 @@ def replayed(problem: InitialValueProblem) -> Callable | None:
         return None
     if len(shape) != 1:
         lines = [f"z = z.reshape({shape})", *lines, f"{names[end]} = {names[end]}.ravel()"]
-    return compiled(len(constants), (*lines, f"return {names[end]}"))(*constants)
+    lines += [f"if {names[end]}.dtype is not FLOAT:", "    raise TypeError", f"return {names[end]}"]
+    return compiled(len(constants), tuple(lines))(*constants)
 
 
 def said(node: Noted, names: dict, constants: list) -> str:
@@ -124,30 +162,15 @@ def compiled(constants: int, lines: tuple) -> Callable:
     """The function that takes the constants, and returns that of t and z."""
     head = f"def given({', '.join(f'c{i}' for i in range(constants))}):\n    def flat(t, z):\n"
     body = "".join(f"        {line}\n" for line in lines)
-    scope = {"array": np.array, "concatenate": np.concatenate}
+    scope = {"array": np.array, "concatenate": np.concatenate, "FLOAT": FLOAT}
     exec(compile(f"{head}{body}    return flat", "<f, replayed>", "exec"), scope)
     return scope["given"]
 
 
 def confirmed(problem: InitialValueProblem, flat: Callable, found: Trajectory) -> bool:
     """Whether f has the same values at a few of the nodes."""
-    some = np.linspace(0, len(found.ts) - 1, SAMPLED).astype(int)
-    ts, zs = found.ts[some].tolist(), found.zs[some]
+    some = np.unique(np.linspace(0, len(found.ts) - 1, SAMPLED).astype(int))
+    zs = found.zs[some].reshape(len(some), 1, -1)
+    nodes = Nodes(found.ts[some, None], zs, zs, np.full(len(some), found.ts[-1] - found.ts[0]))
     with np.errstate(all="ignore"):
-        values = [problem.f(t, z, problem.theta) for t, z in zip(ts, zs, strict=True)]
-        return same(flat, ts, zs, values)
-
-
-def same(flat: Callable, ts, zs, values) -> bool:
-    """Whether f has these values at these nodes, to the last bit, when it is replayed."""
-    nodes = zip(ts, zs, values, strict=True)
-    return all(np.array_equal(flat(t, np.ravel(z)), np.ravel(value)) for t, z, value in nodes)
-
-
-def refuse_other(flat: Callable, ts, zs, values) -> None:
-    if not same(flat, ts, zs, values):
-        raise GradientError(
-            "f has other values than it should by what it does at the start: it looks into what autograd "
-            "traces, say at `._value`, or keeps something from call to call. Use autograd.numpy.where for "
-            "what depends on t or z"
-        )
+        return replace(nodes, ks=values_of(problem, nodes)).agree(replays(flat, nodes))

@@ -64,8 +64,12 @@ FIELDS = {
 }
 
 
+# which take no batch, or might take a batch for a state
+ALONE = ("sorted", "entries by number", "options", "einsum", "shape asked for", "one entry", "Hamiltonian")
+
+
 class Asked:
-    """f, and the times at which it is asked for values, not for a trace."""
+    """f, and the times at which it is asked for values, not for a trace or on a batch."""
 
     def __init__(self, f):
         self.f, self.ts = f, []
@@ -75,7 +79,7 @@ class Asked:
         return len(self.ts)
 
     def __call__(self, t, z, theta):
-        if not (isbox(t) or isbox(z)):
+        if not (isbox(t) or isbox(z) or np.ndim(t)):
             self.ts.append(t)
         return self.f(t, z, theta)
 
@@ -97,12 +101,21 @@ def test_a_replay_has_the_bits_of_f(name, method):
     options = {"rtol": 1e-7, "atol": 1e-9, "method": method, "store": "stages", "ts": np.array([0.5, 1.7])}
     wanted = adjode.solve(problem, **options)
     f.ts.clear()
-    found = solve_replayed(problem, **options)
-    assert found.replayed and not wanted.replayed
+    found, nodes = solve_replayed(problem, **options), wanted.ts.tolist()
     assert same(found, wanted)
-    nodes = found.ts.tolist()
-    assert f.calls == 6 and [f.ts[0], f.ts[-1]] == [0.0, 2.0]  # the nodes where it is compared
-    assert all(t in nodes and type(t) is float for t in f.ts)
+    assert bool(found.replayed) == (name not in ALONE)
+    if found.replayed:  # three times before, on a batch and alone, and at some of the nodes
+        assert f.calls == 9 and [f.ts[0], f.ts[3], f.ts[-1]] == [0.0, 0.0, 2.0]
+        assert all(t in nodes for t in f.ts[3:]) and all(type(t) is float for t in f.ts)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_replay_has_the_values_of_f(name):
+    f, z0, theta = FIELDS[name]
+    problem, again = problem_of(f, z0, theta), replayed(problem_of(f, z0, theta))
+    for t in (0.3, 1.9):
+        z = problem.z0 * (1.0 + 0.3 * t)
+        np.testing.assert_array_equal(again(t, z.ravel()), np.ravel(f(t, z, theta)))
 
 
 DECIDES = {
@@ -170,7 +183,7 @@ def test_a_trace_says_what_stopped_it():
         (lambda t, z: z if z[:1] > 0 else -z, "asks for the truth of what depends on t or z"),
     ]:
         with pytest.raises(TypeError, match=words):
-            run_traced([Noted.new_root(), Noted.new_root()], f, (0.0, Z))
+            run_traced([Noted.new_root([]), Noted.new_root([])], f, (0.0, Z))
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -237,20 +250,71 @@ BETWEEN = {
 
 
 @pytest.mark.parametrize("method", ["dop853", "dopri5", "radau"])
-@pytest.mark.parametrize("name", BETWEEN)
-def test_what_is_hidden_between_the_nodes_is_refused(name, method):
-    """The few nodes where a replay is compared do not show it; the gradient is held against f elsewhere."""
+def test_what_is_hidden_between_the_nodes_is_refused(method):
+    """The few nodes where a replay is compared do not show it; the gradient is held against all stages."""
     known = adjode.solve(problem_of(lambda t, z, w: w @ z), method=method).ts
-    f, loss = BETWEEN[name](known), adjode.Loss(terminal=lambda z, w: anp.sum(z**2))
+    known = np.append(known, [0.002, 0.004])  # where a batch is tried
+    f, loss = BETWEEN["batch"](known), adjode.Loss(terminal=lambda z, w: anp.sum(z**2))
     found = solve_replayed(problem_of(f), store="stages", method=method)
-    assert found.replayed and np.array_equal(found.ts, known)
+    assert found.replayed and np.array_equal(found.ts, known[:-2])
     with pytest.raises(adjode.GradientError, match="looks into what autograd traces"):
         adjode.value_and_gradient(problem_of(f), loss, method=method)
     ts = np.array([0.0, 2.0])
     with pytest.raises(adjode.GradientError, match="for what depends on t or z"):
         grad(lambda z: anp.sum(adjode.odeint(f, z, ts, W, method=method)[-1] ** 2))(Z)
-    always = BETWEEN[name]([])  # the same all along
+    always = BETWEEN["batch"]([])  # the same all along
     adjode.value_and_gradient(problem_of(always), loss, method=method)
+
+
+def test_without_a_batch_nothing_is_replayed():
+    """Then each stage would be held against f, one by one: that is no faster than to call it."""
+    known = adjode.solve(problem_of(lambda t, z, w: w @ z)).ts
+    problem = problem_of(BETWEEN["no batch"](known))
+    assert replayed(problem) and not solve_replayed(problem, store="stages").replayed
+
+
+CAUGHT = {
+    "truth": lambda z: bumped(z[0]) if 1.03 < z[0] < 1.1 else 0.0,
+    "shape": lambda z: bumped(z[0]) * (z[0] < 1.1) if len(z[z > 1.03]) else 0.0,
+}
+
+
+def bumped(x):
+    return 3e5 * (x - 1.03) ** 2 * (1.1 - x) ** 2
+
+
+@pytest.mark.parametrize("name", CAUGHT)
+def test_a_refusal_that_f_catches_is_one_all_the_same(name):
+    def f(t, z, w):
+        try:
+            return w + 0 * z + w * CAUGHT[name](z)
+        except TypeError:
+            return w + 0 * z
+
+    problem = problem_of(f, [0.0, 0.0], 0.4, 5.0)
+    assert replayed(problem) is None
+    loss = adjode.Loss(terminal=lambda z, w: anp.sum(z**2))
+    assert adjode.value_and_gradient(problem, loss)[0] == pytest.approx(8.10117, rel=1e-5)
+
+
+def test_what_turns_complex_on_the_way_is_refused_as_ever():
+    f = lambda t, z, w: anp.real_if_close(w * z + 1j * anp.maximum(t - 1.0, 0.0) * z)
+    problem = problem_of(f, theta=-0.4)
+    for solver in (adjode.solve, solve_replayed):
+        with pytest.raises(TypeError, match="must be real; got complex128"):
+            solver(problem, store="stages")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_another_way_to_a_power_is_no_other_f(seed):
+    """Of one number, numpy.power and ** may differ in the last bit."""
+    w = 0.3 + 0.1 * seed
+    problem = problem_of(lambda t, z, w: -w * z * anp.power(t + 1.3, 1.5), theta=w)
+    loss = adjode.Loss(terminal=lambda z, w: anp.sum(z**2))
+    value, found = adjode.value_and_gradient(problem, loss)
+    whole = 0.4 * (3.3**2.5 - 1.3**2.5)  # the integral of the power
+    assert value == pytest.approx(0.65 * np.exp(-2 * w * whole), rel=1e-5)
+    assert found.theta == pytest.approx(-2 * whole * value, rel=1e-4)
 
 
 def asked_by(adjoint, **options) -> tuple:
@@ -323,7 +387,8 @@ def test_what_is_said_of_f(monkeypatch):
     replayed(problem_of(f, theta=2.0))
     assert said == [
         *("v0 = z[c0]", "v1 = v0 * c1", "v2 = array(v1)", "v3 = c4(t)", "v4 = array(v3)"),
-        *("v5 = array((v2, v4,))", "v6 = z[c9]", "v7 = c12(c10, c11, v6)", "v8 = v5 + v7", "return v8"),
+        *("v5 = array((v2, v4,))", "v6 = z[c9]", "v7 = c12(c10, c11, v6)", "v8 = v5 + v7"),
+        *("if v8.dtype is not FLOAT:", "    raise TypeError", "return v8"),
     ]
 
 
