@@ -11,7 +11,7 @@ from autograd.tracer import getval, isbox, trace_stack
 
 import adjode
 from adjode import replay
-from adjode.replay import Noted, compiled, replayed, solve_replayed
+from adjode.replay import Noted, compiled, replayed, solve_replayed, takes_batch
 from adjode.vjp import run_traced
 
 NET, NET_THETA = adjode.mlp([2, 6, 2], seed=3)
@@ -45,6 +45,11 @@ FIELDS = {
     ),
     "operators": (lambda t, z, w: -(2.0 - t / 3) * z + (1 + z) ** -2 - 0.5 / (2 + t) + z @ w, Z, W),
     "comparison": (lambda t, z, w: anp.where(z > 0.1, w @ z, -z), Z, W),
+    "rows": (
+        lambda t, z, w: anp.concatenate([(z @ w)[:, 1:], z[:, :1]], axis=1),
+        np.array([Z, -Z, 2 * Z]),
+        W,
+    ),
     "sorted": (lambda t, z, w: w @ anp.sort(z)[anp.array([1, 0])], Z, W),
     "filled": (lambda t, z, w: w @ z + anp.ones_like(z) - 2 * anp.zeros_like(z), Z, W),
     "entries by number": (lambda t, z, w: w @ z[anp.floor(anp.abs(anp.sin(z))).astype(int)], Z, W),
@@ -173,17 +178,23 @@ def test_what_leaves_no_trace_is_left_alone(name):
     assert same(solve_replayed(problem, store="stages"), adjode.solve(problem, store="stages"))
 
 
-def test_a_trace_says_what_stopped_it():
-    for f, words in [
-        (lambda t, z: z[z > 0], "getitem.* may return another shape"),
-        (lambda t, z: anp.nonzero(z)[0] * z, "nonzero may return another shape"),
-        (lambda t, z: anp.repeat(z, z > 0), "repeat may return another shape"),
-        (lambda t, z: anp.repeat(z, anp.abs(z).astype(int)), "repeat may return another shape"),
-        (lambda t, z: anp.repeat(z, anp.abs(z).astype(np.uint8)), "repeat may return another shape"),
-        (lambda t, z: z if z[:1] > 0 else -z, "asks for the truth of what depends on t or z"),
-    ]:
-        with pytest.raises(TypeError, match=words):
-            run_traced([Noted.new_root([]), Noted.new_root([])], f, (0.0, Z))
+STOPS = [
+    (lambda t, z: z[z > 0], "__getitem__ may return another shape for other values"),
+    (lambda t, z: anp.nonzero(z)[0] * z, "nonzero may return another shape for other values"),
+    (lambda t, z: anp.repeat(z, z > 0), "repeat may return another shape for other values"),
+    (lambda t, z: anp.repeat(z, anp.abs(z).astype(int)), "repeat may return another shape for other values"),
+    (lambda t, z: anp.repeat(z, z.astype(np.uint8)), "repeat may return another shape for other values"),
+    (lambda t, z: z if z[:1] > 0 else -z, "f asks for the truth of what depends on t or z"),
+    (lambda t, z: z if z[0] > 0 else -z, f"greater returns a {np.bool_.__name__}"),
+]
+
+
+@pytest.mark.parametrize("f, words", STOPS)
+def test_a_trace_says_what_stopped_it(f, words):
+    doubts = []
+    with pytest.raises(TypeError) as caught:
+        run_traced([Noted.new_root(doubts), Noted.new_root(doubts)], f, (0.0, np.abs(Z)))
+    assert str(caught.value) == words and doubts == [words]
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -273,9 +284,10 @@ def test_without_a_batch_nothing_is_replayed():
     assert replayed(problem) and not solve_replayed(problem, store="stages").replayed
 
 
-CAUGHT = {
-    "truth": lambda z: bumped(z[0]) if 1.03 < z[0] < 1.1 else 0.0,
-    "shape": lambda z: bumped(z[0]) * (z[0] < 1.1) if len(z[z > 1.03]) else 0.0,
+CAUGHT = {  # and the value that a tight solve gives
+    "truth": (lambda t, z: bumped(z[0]) if 1.03 < z[0] < 1.1 else 0.0, 8.10117),
+    "shape": (lambda t, z: bumped(z[0]) * (z[0] < 1.1) if len(z[z > 1.03]) else 0.0, 8.10117),
+    "time": (lambda t, z: bumped(0.4 * t) if 2.575 < t < 2.75 else 0.0, 8.13508),
 }
 
 
@@ -285,16 +297,39 @@ def bumped(x):
 
 @pytest.mark.parametrize("name", CAUGHT)
 def test_a_refusal_that_f_catches_is_one_all_the_same(name):
+    extra, wanted = CAUGHT[name]
+
     def f(t, z, w):
         try:
-            return w + 0 * z + w * CAUGHT[name](z)
-        except TypeError:
+            return w + 0 * z + w * extra(t, z)
+        except Exception:
             return w + 0 * z
 
     problem = problem_of(f, [0.0, 0.0], 0.4, 5.0)
     assert replayed(problem) is None
     loss = adjode.Loss(terminal=lambda z, w: anp.sum(z**2))
-    assert adjode.value_and_gradient(problem, loss)[0] == pytest.approx(8.10117, rel=1e-5)
+    assert adjode.value_and_gradient(problem, loss)[0] == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1,), (2, 1), (3, 2, 1)])
+def test_a_part_of_a_state_that_may_be_a_state_of_a_batch_is_not_replayed(shape):
+    problem = problem_of(lambda t, z, w: w * z, 0.3 + np.zeros(shape), 0.7)
+    assert replayed(problem) and not solve_replayed(problem, store="stages").replayed
+
+
+@pytest.mark.parametrize("t0, t1", [(0.5, 2.5), (0.5, -1.5)])
+def test_a_batch_is_tried_near_the_start(t0, t1):
+    seen = []
+
+    def f(t, z, w):
+        if np.ndim(t) == 0:
+            seen.append((t, z))
+        return w * z
+
+    assert takes_batch(adjode.InitialValueProblem(f, Z, t0, t1, 0.7))
+    ts, zs = map(np.array, zip(*seen, strict=True))
+    np.testing.assert_allclose((ts - t0) / (t1 - t0), [0.0, 1e-3, 2e-3], rtol=1e-12)
+    assert np.all(np.abs(zs / Z - 1) <= 1e-3) and len(np.unique(zs)) == 6
 
 
 def test_what_turns_complex_on_the_way_is_refused_as_ever():
