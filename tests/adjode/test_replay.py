@@ -11,6 +11,7 @@ from autograd.tracer import getval, isbox, trace_stack
 
 import adjode
 from adjode import replay
+from adjode.fast import Sweep
 from adjode.replay import Noted, compiled, replayed, solve_replayed, takes_batch
 from adjode.vjp import run_traced
 
@@ -275,6 +276,25 @@ def test_what_is_hidden_between_the_nodes_is_refused(method):
         grad(lambda z: anp.sum(adjode.odeint(f, z, ts, W, method=method)[-1] ** 2))(Z)
     always = BETWEEN["batch"]([])  # the same all along
     adjode.value_and_gradient(problem_of(always), loss, method=method)
+
+
+def test_the_first_step_is_held_as_well():
+    known = adjode.solve(problem_of(lambda t, z, w: w @ z)).ts
+    inside = lambda t: (getval(t) > 0.005) & (getval(t) < known[1])
+    problem = problem_of(lambda t, z, w: (z @ w.T) * np.where(inside(t), 1.01, 1.0))
+    assert solve_replayed(problem, store="stages").replayed
+    with pytest.raises(adjode.GradientError, match="looks into what autograd traces"):
+        adjode.value_and_gradient(problem, adjode.Loss(terminal=lambda z, w: anp.sum(z**2)))
+
+
+@pytest.mark.parametrize("method", ["dop853", "radau"])
+def test_one_stage_after_the_other_is_held_as_well(method):
+    problem = problem_of(*FIELDS["net"])
+    found = solve_replayed(problem, store="stages", method=method)
+    assert found.replayed
+    ways = [Sweep(problem, found, np.ones(2), {}, way) for way in (None, "by_vjps")]
+    rows = [sweep.run() for sweep in ways]
+    np.testing.assert_allclose(*rows, rtol=1e-10, atol=1e-12)
 
 
 def test_without_a_batch_nothing_is_replayed():
