@@ -42,7 +42,6 @@ def autograd_names():
 def adjode(problem: Problem, rtol: float):
     import autograd.numpy as anp
     from autograd import grad
-
     from autograd.tracer import isbox
 
     from adjode import odeint

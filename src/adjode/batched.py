@@ -248,6 +248,11 @@ def batch(problem: InitialValueProblem, trajectory: Trajectory) -> Batch | None:
         return find_batch(problem, stage_nodes(problem, trajectory, last - 1, last))[0]
 
 
+def layouts(problem: InitialValueProblem) -> tuple:
+    """Those for a state of this shape: only the rows of a table can be merged."""
+    return LAYOUTS[problem.z0.ndim < 2 :]
+
+
 def find_batch(problem: InitialValueProblem, nodes: Nodes) -> tuple:
     """The first layout in which f has its values at all of the nodes, and at one of them the rows
     of a single state: a `Batch`, with `back` and the size of its trace here; or three times None.
@@ -255,7 +260,7 @@ def find_batch(problem: InitialValueProblem, nodes: Nodes) -> tuple:
     pull, zs = adjoint_pullback(problem), nodes.zs.reshape(-1, problem.z0.size)
     i, v, single = len(zs) // 2, np.zeros_like(zs), None
     v[i] = np.cos(1.0 + np.arange(zs.shape[1]))  # any row will do
-    for layout in LAYOUTS[problem.z0.ndim < 2 :]:
+    for layout in layouts(problem):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it is but an attempt

@@ -221,7 +221,8 @@ class Sweep:
         """The core, down to the first node: a trace and a covector for each stage."""
         if self.trajectory.replayed:  # and no batch has shown rightly
             nodes = stage_nodes(self.problem, self.trajectory, 0, last)
-            refuse_other(nodes, values_of(self.problem, nodes))
+            if not self.implicit:  # whose nodes are held there
+                refuse_other(nodes, values_of(self.problem, nodes))
         theta_bar = 0.0
         for n in reversed(range(last)):
             self.lams[n], more, used = self.back_over(self.trajectory, n, self.after(n + 1))

@@ -17,7 +17,7 @@ from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, array_from_args, concatenate_args
 from autograd.tracer import Box, isbox, toposort
 
-from adjode.batched import LAYOUTS, Batch, Layout, Nodes, replays, values_of
+from adjode.batched import Batch, Layout, Nodes, layouts, replays, values_of
 from adjode.problem import InitialValueProblem
 from adjode.solve import FLOAT, Replay, solve
 from adjode.tape import Recorded
@@ -102,7 +102,7 @@ def takes_batch(problem: InitialValueProblem) -> bool:
     nodes = Nodes(problem.t0 + h * np.arange(3.0)[None], zs, zs, np.array([h]))
     with np.errstate(all="ignore"):
         nodes = replace(nodes, ks=values_of(problem, nodes))
-        return any(map(partial(agrees, problem, nodes), LAYOUTS[problem.z0.ndim < 2 :]))
+        return any(map(partial(agrees, problem, nodes), layouts(problem)))
 
 
 def agrees(problem: InitialValueProblem, nodes: Nodes, layout: Layout) -> bool:
