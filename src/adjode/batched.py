@@ -189,6 +189,20 @@ class Back:
         z_bar, *theta_bars = self.tape(into(v), None if theta else 1)
         return out(z_bar)[: self.n], flat(theta_bars) if theta else None
 
+    def everywhere(self, row: np.ndarray) -> np.ndarray:
+        """row f_z at the nodes, (n, D), for one row, (D,)."""
+        into, out = self.turns
+        v = into(row[None])
+        if self.layout.merged:  # the cases of one node
+            v = v[:1] if np.all(v == v[:1]) else np.tile(v, (self.m, *[1] * (v.ndim - 1)))
+        return out(self.tape(v, 1)[0])[: self.n]
+
+    def apart(self, blocks: np.ndarray) -> bool:
+        """Whether it is plain that the rows of z are cases by themselves, and these blocks, (B, d)."""
+        rows = self.axis[1] if self.layout.merged else 1
+        cases = np.arange(blocks.size).reshape(rows, -1)
+        return rows > 1 and np.array_equal(blocks, cases) and self.tape.by_rows(rows * self.m)
+
     def along(self, w: Any) -> np.ndarray:
         """f_theta w at the nodes, (n, D), for w of the structure of theta."""
         return self.turns[1](self.tape.along([None, *self.layout.columns_of(w)]))[: self.n]

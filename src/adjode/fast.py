@@ -76,7 +76,7 @@ class Sweep:
         self.traced = nodes.ts.size + 1
         if self.batch:
             try:
-                self.blocks = independent(self.problem.z0.shape, back, nodes.ts.size)
+                self.blocks = independent(self.problem.z0.shape, back)
             except Exception:  # f does not take that many covectors
                 self.batch = None
             self.held = max(held / steps, 1.0)
@@ -257,19 +257,19 @@ def jacobians(back, blocks, shape):
     n, d = shape[0] * shape[1], blocks.shape[1]
     found = np.empty((n, *blocks.shape, d))
     for e in range(d):
-        unit = np.zeros((n, blocks.size))
-        unit[:, blocks[:, e]] = 1.0
-        found[:, :, e] = back(unit, theta=False)[0][:, blocks]
+        unit = np.zeros(blocks.size)
+        unit[blocks[:, e]] = 1.0
+        found[:, :, e] = back.everywhere(unit)[:, blocks]
     return found.reshape(*shape, *found.shape[1:])
 
 
 def apart(back, blocks, f_z) -> bool:
-    """Whether the blocks, (steps, s, B, d, d), are all of f_z: for a random row at all nodes. Where lambda
-    is zero it tells nothing, and the propagators are asked about more than lambda."""
-    if len(blocks) == 1:
+    """Whether the blocks, (steps, s, B, d, d), are all of f_z: by what f is made of, or for a random row at
+    all nodes. Where lambda is zero it tells nothing, and the propagators are asked about more than lambda."""
+    if len(blocks) == 1 or back.apart(blocks):
         return True
     row, f_z = np.random.default_rng(0).normal(size=blocks.size), f_z.reshape(-1, *f_z.shape[2:])
-    whole = back(np.tile(row, (len(f_z), 1)), theta=False)[0][:, blocks]
+    whole = back.everywhere(row)[:, blocks]
     parts = (row[blocks][:, None] @ f_z)[:, :, 0]
     return close(parts, whole, np.max(np.abs(f_z), axis=(1, 2, 3))[:, None, None])
 
@@ -298,15 +298,15 @@ def implicit_propagators(a, b, h, f_z):
     return found.reshape(steps, blocks, s, d, d).transpose(2, 0, 1, 4, 3)
 
 
-def independent(shape, back, n):
+def independent(shape, back):
     """A guess, (B, d), at which entries of z depend on which: the rows of z, its columns, or all.
 
     The finest that the first row of f_z allows. It may be wrong: see `proven`.
     """
     d = int(np.prod(shape))
-    whole, unit = np.arange(d)[None], np.zeros((n, d))
-    unit[:, 0] = 1.0
-    hit = set(np.flatnonzero(np.any(back(unit, theta=False)[0] != 0, axis=0)).tolist())
+    whole, unit = np.arange(d)[None], np.zeros(d)
+    unit[0] = 1.0
+    hit = set(np.flatnonzero(np.any(back.everywhere(unit) != 0, axis=0)).tolist())
     guesses = [whole.T, whole]
     if len(shape) > 1:
         guesses += [whole.reshape(-1, shape[-1]), whole.reshape(shape[0], -1).T]

@@ -25,7 +25,7 @@ from adjode.trajectory import Trajectory
 from adjode.vjp import run_traced
 
 OPERATORS = {
-    np.add: "+", np.subtract: "-", np.multiply: "*", np.true_divide: "/", np.power: "**", np.matmul: "@",
+    np.add: "+", np.subtract: "-", np.multiply: "*", np.true_divide: "/", np.power: "**",
 }  # fmt: skip
 ARRAYS = {array_from_args: "({},)", _array_from_scalar_or_array: "{}"}  # both are called by anp.array
 FILLED = (anp.zeros_like, anp.ones_like)
@@ -145,6 +145,8 @@ def said(node: Noted, names: dict, constants: list) -> str:
 
     (fun, _, args, kwargs), known = node.call, dict(zip(node.argnums, node.parents, strict=True))
     words = [names[known[i]] if i in known else constant(x) for i, x in enumerate(args)]
+    if fun.fun in (np.matmul, np.dot) and all(isinstance(x, np.ndarray) and x.ndim in (1, 2) for x in args):
+        return f"{words[0]}.dot({words[1]})"  # of these the fastest; and the same numbers
     if fun.fun in OPERATORS and len(words) == 2 and not kwargs:
         return f" {OPERATORS[fun.fun]} ".join(words)
     if fun is ArrayBox.__getitem__:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import numpy as np
-from autograd.core import VJPNode, add_outgrads, primitive_jvps, primitive_vjps, vspace
+from autograd.core import VJPNode, add_outgrads, primitive_jvps, vspace
 from autograd.tracer import Node, notrace_primitives, toposort
 
+from adjode.rules import elementwise, vjp_of, whole
 from adjode.vjp import run_traced
 
 
@@ -28,8 +29,8 @@ class Tape:
     """What a function did, from its value back to its arguments.
 
     ``tape(v, n)`` gives the rows of the first n arguments alone, and leaves out what only the others
-    need; without n, those of all. The derivatives of elementwise functions are computed once for all
-    covectors.
+    need; without n, those of all. A covector v that is the same along an axis may have one entry there.
+    The derivatives of elementwise functions are computed once for all covectors.
     """
 
     def __init__(self, roots: list, args: list, end: Node | None, calls: dict):
@@ -49,9 +50,17 @@ class Tape:
         rows = {self.end: (v, False)}
         for node, parents, vjp in self.steps[n]:
             for parent, part in zip(parents, vjp(rows.pop(node)[0]), strict=True):
-                rows[parent] = add_outgrads(rows.get(parent), part)
+                if parent in rows:
+                    value, (before, ours) = self.value(parent), rows[parent]
+                    rows[parent] = add_outgrads((whole(before, value), ours), whole(part, value))
+                else:
+                    rows[parent] = add_outgrads(None, part)
         pairs = zip(self.roots[:n], self.args, strict=False)
-        return [rows[root][0] if root in rows else vspace(x).zeros() for root, x in pairs]
+        return [whole(rows[root][0], x) if root in rows else vspace(x).zeros() for root, x in pairs]
+
+    def value(self, node: Node):
+        """What the node stands for."""
+        return self.calls[node][1] if node in self.calls else self.args[self.roots.index(node)]
 
     def way_back(self, wanted: list) -> list:
         """From the value on: the nodes on the way to some arguments, where they lead, and how."""
@@ -82,11 +91,30 @@ class Tape:
             if not known:
                 continue
             argnums, gs = zip(*known, strict=True)
-            if elementwise(fun.fun, args) and all(map(np.isrealobj, (value, *args))) and not kwargs:
+            if fun.fun is np.add and not kwargs:
+                moved[node] = np.broadcast_to(sum(gs[1:], gs[0]), np.shape(value))
+            elif elementwise(fun.fun, args) and all(map(np.isrealobj, (value, *args))) and not kwargs:
                 (moved[node],) = self.vjp(node, argnums)(*gs)
             else:
                 moved[node] = primitive_jvps[fun](argnums, gs, value, args, kwargs)
         return moved[self.end]
+
+    def by_rows(self, n: int) -> bool:
+        """Whether it is plain from what was called that each of the n rows of the value depends on that
+        row of the first argument alone."""
+        moved = {self.roots[0]}
+        for node, (fun, value, args, kwargs) in reversed(self.calls.items()):
+            where = [i for i, parent in zip(node.argnums, node.parents, strict=True) if parent in moved]
+            if not where:
+                continue
+            moved.add(node)
+            rows = (value, *(args[i] for i in where))
+            plain = all(np.shape(x)[:1] == (n,) and np.ndim(x) == np.ndim(value) for x in rows)
+            product = fun.fun in (np.matmul, np.dot) and where == [0] and np.ndim(args[1]) == 2
+            ufunc = isinstance(fun.fun, np.ufunc) and fun.fun.signature is None
+            if kwargs or not plain or not (product or ufunc):
+                return False
+        return True
 
     def part(self, pick: Callable) -> "Tape":
         """The same way of those entries alone that `pick` takes out of each array of the trace: right
@@ -103,27 +131,3 @@ def record(fun: Callable, *args) -> tuple:
     order = toposort(end) if end else ()
     tape = Tape(roots, list(args), end, {node: node.call for node in order if node.call})
     return value, tape, tape.held
-
-
-def elementwise(fun, args) -> bool:
-    return isinstance(fun, np.ufunc) and len(args) == 1
-
-
-def vjp_of(argnums, primitive, value, args, kwargs) -> Callable:
-    """autograd's own; for an elementwise function its derivative, once, and then products; and for a
-    product with a matrix the transposed one, without the questions that autograd asks each time."""
-    vjp, fun = primitive_vjps[primitive](argnums, value, args, kwargs), primitive.fun
-    if kwargs or not np.isrealobj(value):
-        return vjp
-    if elementwise(fun, args):
-        (slope,) = vjp(np.ones(np.shape(value)))
-        return lambda v: (v * slope,)
-    if fun in (np.matmul, np.dot):
-        left, right = (np.ndim(x) for x in args)
-        if argnums == (0,) and left > 0 and right == 2:
-            transposed = np.asarray(args[1]).T
-            return lambda v: (np.matmul(v, transposed),)
-        if argnums == (1,) and left == 2 and right in (1, 2):
-            transposed = np.asarray(args[0]).T
-            return lambda v: (np.matmul(transposed, v),)
-    return vjp

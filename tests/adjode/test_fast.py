@@ -582,7 +582,11 @@ def test_blocks_are_all_of_a_matrix_or_not(blocks):
     for rows in blocks:
         f_z[:, :, rows[:, None], rows] = RNG.normal(size=(3, 2, len(rows), len(rows)))
     found = f_z[:, :, blocks[:, :, None], blocks[:, None]]
-    back = lambda v, theta: ((v[:, None] @ f_z.reshape(6, 4, 4))[:, 0], None)
+
+    class back:
+        everywhere = staticmethod(lambda row: row @ f_z.reshape(6, 4, 4))
+        apart = staticmethod(lambda blocks: False)  # as far as is plain
+
     assert fast.apart(back, blocks, found)
     f_z[1, 0, 0, 3] += 1e-9  # at one node, and outside of the blocks unless there is one
     assert fast.apart(back, blocks, found) == (len(blocks) == 1)
@@ -665,6 +669,40 @@ def test_a_part_of_a_trace_is_the_batch_of_these_nodes(name):
     if name not in ("no theta", "slope of an energy"):  # grad, inside of f, notes how many nodes there are
         w = random_theta(problem)
         np.testing.assert_allclose(part.along(w), back.along(w)[2:6], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", TAKEN)
+@pytest.mark.parametrize("n", [1, 7])
+def test_a_row_everywhere_is_that_row_at_each_node(name, n):
+    problem, layout, _ = problem_of(name)
+    many = batched.Batch(problem, batched.Layout(**layout))
+    back = many(np.linspace(0.2, 0.9, n), RNG.normal(size=(n, problem.z0.size)))[1]
+    alike = np.broadcast_to(RNG.normal(size=problem.z0.shape[1:]), problem.z0.shape)  # in all cases
+    for row in (RNG.normal(size=problem.z0.size), alike.ravel()):
+        found, wanted = back.everywhere(row), back(np.tile(row, (n, 1)), theta=False)[0]
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-13)
+
+
+def test_cases_are_apart_by_what_f_is_made_of(monkeypatch):
+    w = RNG.normal(size=(2, 2))
+    f = lambda t, z, theta: anp.tanh(z @ theta) - t * z
+    cases, whole = np.arange(6).reshape(3, 2), np.arange(6)[None]
+    back = batched.Batch(adjode.InitialValueProblem(f, np.ones((3, 2)), 0.0, 1.0, w), batched.LAYOUTS[0])
+    back = back(np.linspace(0, 1, 5), RNG.normal(size=(5, 6)))[1]
+    assert back.apart(cases)
+    assert not back.apart(whole) and not back.apart(whole.T)  # more than f tells, at a glance
+    assert not back.apart(cases[::-1]) and not back.apart(cases.reshape(2, 3))
+    monkeypatch.setattr(type(back), "everywhere", None)
+    assert fast.apart(back, cases, np.ones((5, 1, 3, 2, 2)))  # and no numbers are asked
+    monkeypatch.undo()
+    other = lambda t, z, theta: z - anp.mean(z, axis=0) * theta[0, 0]
+    problem = adjode.InitialValueProblem(other, np.ones((3, 2)), 0.0, 1.0, w)
+    back = batched.Batch(problem, batched.LAYOUTS[0])(np.zeros(5), RNG.normal(size=(5, 6)))[1]
+    assert not back.apart(cases)
+    one = adjode.InitialValueProblem(lambda t, z, theta: -z, np.ones(6), 0.0, 1.0, w)
+    back = batched.Batch(one, batched.Layout())(np.zeros(5), RNG.normal(size=(5, 6)))[1]
+    assert not back.apart(whole)  # no cases
 
 
 def f_theta_w(problem, w, t, z):

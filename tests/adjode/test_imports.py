@@ -11,7 +11,18 @@ from adjode import curvature
 # Each may import those before it.
 ORDER = [
     *("structure", "problem", "tableau", "steps", "trajectory", "vjp", "stiff", "solve"),
-    *("loss", "discrete", "tape", "batched", "replay", "fast", "continuous", "checkpoint", "partner"),
+    *(
+        "loss",
+        "discrete",
+        "rules",
+        "tape",
+        "batched",
+        "replay",
+        "fast",
+        "continuous",
+        "checkpoint",
+        "partner",
+    ),
     *("estimate", "halves", "moves", "guards", "gradient", "retrace", "primitive", "fields", "verify"),
     *("duality", "invariant", "linear", "newton", "algebraic"),
     *("curvature.tangent", "curvature.follow", "curvature.products", "curvature.low_rank"),

@@ -352,7 +352,8 @@ WHOLE = some(
 TESTS = {
     "adjode/discrete": [STEPS_BACK, ALL_PARTS, "adjode/test_discrete.py", IMPLICIT, BAD],
     "adjode/vjp": ["adjode/test_vjp.py", UNTRACED, LAYOUTS],
-    "adjode/tape": ["adjode/test_tape.py", UNTRACED, LAYOUTS],
+    "adjode/rules": ["adjode/test_rules.py", "adjode/test_tape.py"],
+    "adjode/tape": ["adjode/test_tape.py", "adjode/test_rules.py", UNTRACED, LAYOUTS],
     "adjode/replay": ["adjode/test_replay.py"],
     "adjode/tableau": ["adjode/test_tableau.py", BAD, SOLVE, RADAU],
     "adjode/loss": ["adjode/test_loss.py", ALL_PARTS, BAD, OVERFLOW, JUMPS],

@@ -127,7 +127,7 @@ class Linear:
         """f_z in blocks, (steps, s, B, d, d), and f_theta w, (steps, s, D)."""
         ts, zs = nodes.ts.ravel(), nodes.zs.reshape(nodes.ts.size, -1)
         values, back = self.batch(ts, zs)
-        blocks = self.blocks = independent(self.problem.z0.shape, back, len(ts))
+        blocks = self.blocks = independent(self.problem.z0.shape, back)
         if blocks.shape[1] > WIDE or not nodes.agree(values):
             raise ValueError("too wide, or f has other values as a batch")
         f_z = jacobians(back, blocks, (len(ts), 1))[:, 0]

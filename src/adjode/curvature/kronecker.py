@@ -12,8 +12,9 @@ from autograd.tracer import toposort
 from adjode.curvature.tangent import like
 from adjode.loss import AdjointPath, check_solves
 from adjode.problem import InitialValueProblem
+from adjode.rules import vjp_of
 from adjode.structure import leaves, rebuild
-from adjode.tape import Recorded, vjp_of
+from adjode.tape import Recorded
 from adjode.trajectory import Trajectory
 from adjode.vjp import run_traced
 

@@ -1,0 +1,186 @@
+"""The ways back that are not autograd's, and covectors that are not multiplied out."""
+
+import autograd.numpy as anp
+import mpmath
+import numpy as np
+import pytest
+from autograd.core import primitive_vjps
+from autograd.extend import defvjp, primitive
+
+import adjode
+from adjode import rules
+from adjode.rules import Factors, vjp_of, whole
+from adjode.tape import record
+
+RNG = np.random.default_rng(4)
+
+
+def test_the_slope_of_an_elementwise_function_is_computed_once(monkeypatch):
+    x, v, calls = np.array([0.3, -0.8]), np.array([2.0, -1.0]), []
+
+    def counted(argnums, value, args, kwargs):
+        return lambda v: calls.append(1) or (v * np.cosh(x),)
+
+    monkeypatch.setitem(primitive_vjps, anp.sinh, counted)
+    once = vjp_of((0,), anp.sinh, np.sinh(x), (x,), {})
+    for factor in (1.0, 3.0):
+        np.testing.assert_allclose(once(factor * v)[0], factor * v * np.cosh(x), rtol=1e-14)
+    assert len(calls) == 1
+    every_time = vjp_of((0,), anp.sinh, np.sinh(x), (x,), {"where": True})  # what it does is not known
+    every_time(v), every_time(v)
+    assert len(calls) == 3
+
+
+PRODUCTS = {  # shapes of the left and of the right factor
+    "rows": ((4, 3), (3, 2)),
+    "cases": ((5, 4, 3), (3, 2)),
+    "vector from the left": ((3,), (3, 2)),
+    "vector from the right": ((4, 3), (3,)),
+    "two vectors": ((3,), (3,)),
+    "nothing": ((0, 3), (3, 2)),
+    "nothing inside": ((2, 0), (0, 2)),
+    "many matrices": ((4, 3), (5, 3, 2)),
+}
+
+
+@pytest.mark.parametrize("product", [anp.matmul, anp.dot])
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_the_rows_of_a_product_are_those_of_autograd(name, product, which):
+    rng = np.random.default_rng(6)
+    args = [rng.normal(size=shape) for shape in PRODUCTS[name]]
+    fun = product if which == 2 else lambda x: product(*args[:which], x, *args[which + 1 :])
+    given = args if which == 2 else [args[which]]
+    value, back, _ = record(fun, *given)
+    v = rng.normal(size=np.shape(value))
+    for found, wanted in zip(back(v), adjode.pullback(fun, *given)[1](v), strict=True):
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("product", [anp.matmul, anp.dot])
+@pytest.mark.parametrize(
+    "name, which",
+    [("rows", 0), ("cases", 0), ("rows", 1), ("vector from the left", 0), ("vector from the right", 1)],
+)
+def test_a_product_with_a_matrix_asks_autograd_nothing_on_the_way_back(name, which, product, monkeypatch):
+    args = [np.ones(shape) for shape in PRODUCTS[name]]
+    vjp = vjp_of((which,), product, product(*args), args, {})
+    monkeypatch.setattr(anp, "matmul", None), monkeypatch.setattr(anp, "dot", None)
+    (row,) = vjp(np.ones_like(product.fun(*args)))
+    assert type(row) is np.ndarray and row.shape == args[which].shape
+
+
+def test_sums_and_products_are_those_of_autograd():
+    a, b, c, row, column = (RNG.normal(size=s) for s in ((4, 3), (4, 3), (2, 4, 3), (3,), (4, 1)))
+    for fun, given in {
+        "+": (lambda a, b, row: a + b + row, (a, b, row)),
+        "cases": (lambda c, row: c + row, (c, row)),
+        "column": (lambda a, column: a + column, (a, column)),  # no rule: autograd's
+        "a row from the left": (lambda row, a: row + a, (row, a)),
+        "no rows": (lambda z, row: z + row, (np.zeros((0, 3)), row)),
+        "scalars": (lambda x, y: 2.0 * x + y * x, (0.3, 0.7)),
+        "*": (lambda a, b: a * b * 3.0 * a, (a, b)),
+        "a factor that is smaller": (lambda a, row, column: a * row * column, (a, row, column)),
+        "rows times columns": (lambda row, column: row * column, (row, column)),
+        "twice the same": (lambda a: a + a * a, (a,)),
+    }.values():
+        value, back, _ = record(fun, *given)
+        v = RNG.normal(size=np.shape(value))
+        for found, wanted in zip(back(v), adjode.pullback(fun, *given)[1](v), strict=True):
+            assert np.shape(found) == np.shape(wanted)
+            np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-14)
+
+
+def test_sums_and_products_ask_autograd_nothing(monkeypatch):
+    a, row = RNG.normal(size=(4, 3)), RNG.normal(size=3)
+    for fun in (anp.add, anp.multiply):
+        monkeypatch.delitem(primitive_vjps, fun)
+    assert vjp_of((0, 1), anp.add, a + row, (a, row), {})(a)[1].shape == (3,)
+    assert vjp_of((0,), anp.multiply, a * row, (a, row), {})(a)[0].shape == (4, 3)
+    with pytest.raises(KeyError):
+        vjp_of((1,), anp.multiply, a * row, (a, row), {})
+
+
+def test_tanh_keeps_the_digits_of_small_slopes():
+    x = np.array([0.0, 1e-9, 0.3, -1.7, 2.9, 3.0, -5.0, 18.0, 19.5, -300.0, 5000.0])
+    with np.errstate(over="ignore"):
+        (slope,) = vjp_of((0,), anp.tanh, np.tanh(x), (x,), {})(np.ones(x.shape))
+    for found, at in zip(slope, x, strict=True):
+        assert abs(found - mpmath.sech(at) ** 2) <= 1e-13 * mpmath.sech(at) ** 2 + 1e-300
+    assert np.sum(slope < rules.FLAT) == 6
+    (scalar,) = record(anp.tanh, 0.3)[1](1.0)
+    assert scalar == pytest.approx(1 - np.tanh(0.3) ** 2, rel=1e-14)
+    assert record(anp.tanh, np.array(0.3))[1](2.0)[0] == pytest.approx(2 * scalar, rel=1e-14)
+
+
+def test_a_finite_slope_of_tanh_is_not_asked_of_autograd(monkeypatch):
+    monkeypatch.delitem(primitive_vjps, anp.tanh)
+    x = np.linspace(-5, 5, 11)
+    assert vjp_of((0,), anp.tanh, np.tanh(x), (x,), {})(x)[0].shape == x.shape
+
+
+def test_what_is_whole():
+    value, row, slope = np.zeros((4, 3)), RNG.normal(size=(1, 3)), RNG.normal(size=(4, 3))
+    np.testing.assert_array_equal(whole(Factors(row, slope), value), row * slope)
+    np.testing.assert_array_equal(whole(row, value), np.repeat(row, 4, axis=0))
+    assert whole(row, value).flags.writeable
+    assert whole(slope, value) is slope
+    assert whole(2.0, value) == 2.0 and whole(row, 0.0) is row  # what is no array has no axes
+
+
+half = primitive(lambda z: z / 2)
+defvjp(half, lambda ans, z: lambda v: v * np.full(z.shape, 0.5))
+
+W1, W2, B = RNG.normal(size=(3, 5)), RNG.normal(size=(5, 4)), RNG.normal(size=5)
+ROWS = {
+    "net": lambda z: anp.tanh(z @ W1 + B) @ W2,
+    "two layers": lambda z: anp.tanh(anp.sin(anp.dot(z * z, W1) + B) @ W1.T) @ W1,
+    "no matrix after a slope": lambda z: anp.exp(z) * 2.0 + z,
+    "slope after slope": lambda z: anp.exp(anp.sin(z @ W1)) @ W2,
+    "a factor of each row": lambda z: (z * np.arange(1.0, 8.0)[:, None]) @ W1,
+    "a factor of each column": lambda z: (z * np.arange(1.0, 4.0)) @ W1,
+    "twice": lambda z: anp.tanh(z) @ W1 + anp.exp(z) @ W1 + z @ W1,
+    "an operation of a user": lambda z: anp.tanh(half(z) @ W1) @ W2,
+    "a slice": lambda z: anp.tanh(z)[:, :2] @ W1[:2],
+    "nothing": lambda z: z,
+    "a constant": lambda z: anp.ones((7, 3)),
+    "an axis more": lambda z: anp.tanh(z[:, None] @ W1)[:, 0] @ W2,
+    "the matrix is an argument": lambda z: anp.dot(np.ones((2, 7)), anp.tanh(z)),
+    "one column": lambda z: anp.tanh(z @ W1[:, :1]) @ W2[:1],
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_covector_that_is_the_same_in_all_rows_may_be_one(name, turned):
+    fun = (lambda z: ROWS[name](z.T).T) if turned else ROWS[name]
+    z = RNG.normal(size=(7, 3))
+    value, tape, _ = record(fun, z.T if turned else z)
+    row = RNG.normal(size=(value.shape[0], 1) if turned else (1, value.shape[1]))
+    wanted = tape(np.array(np.broadcast_to(row, value.shape)))[0]
+    for n in (None, 1):
+        (found,) = tape(row, n)
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("fun, v", [
+    (lambda z: anp.tanh(z @ W1 + B) @ W2, RNG.normal(size=(1, 4))),
+    (lambda z: anp.dot(W2.T, anp.tanh(anp.dot(W1.T, z) + B[:, None])), RNG.normal(size=(4, 1))),
+])  # fmt: skip
+def test_of_one_row_for_all_nothing_large_is_made_but_the_slope(fun, v, monkeypatch):
+    n = 1000
+    z = RNG.normal(size=(3, n) if v.shape[1] == 1 else (n, 3))
+    tape = record(fun, z)[1]
+    wanted, sizes = tape(v)[0], []
+
+    def matmul(x, y):
+        sizes.append(sorted((np.size(x), np.size(y))))
+        return product(x, y)
+
+    product = np.matmul
+    monkeypatch.setattr(np, "matmul", matmul)
+    np.testing.assert_array_equal(tape(v)[0], wanted)
+    # the row times W2 transposed; and the slopes times the matrix that took the row upon itself
+    assert sizes == [[4, 20], [15, 5 * n]]
