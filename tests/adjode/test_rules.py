@@ -65,9 +65,9 @@ def test_the_rows_of_a_product_are_those_of_autograd(name, product, which):
 )
 def test_a_product_with_a_matrix_asks_autograd_nothing_on_the_way_back(name, which, product, monkeypatch):
     args = [np.ones(shape) for shape in PRODUCTS[name]]
-    vjp = vjp_of((which,), product, product(*args), args, {})
-    monkeypatch.setattr(anp, "matmul", None), monkeypatch.setattr(anp, "dot", None)
-    (row,) = vjp(np.ones_like(product.fun(*args)))
+    monkeypatch.delitem(primitive_vjps, product)
+    value = product(*args)
+    (row,) = vjp_of((which,), product, value, args, {})(np.ones_like(value))
     assert type(row) is np.ndarray and row.shape == args[which].shape
 
 
@@ -76,6 +76,7 @@ def test_sums_and_products_are_those_of_autograd():
     for fun, given in {
         "+": (lambda a, b, row: a + b + row, (a, b, row)),
         "cases": (lambda c, row: c + row, (c, row)),
+        "all cases": (lambda a, c: a + c, (a, c)),
         "column": (lambda a, column: a + column, (a, column)),  # no rule: autograd's
         "a row from the left": (lambda row, a: row + a, (row, a)),
         "no rows": (lambda z, row: z + row, (np.zeros((0, 3)), row)),
@@ -141,23 +142,34 @@ ROWS = {
     "a factor of each row": lambda z: (z * np.arange(1.0, 8.0)[:, None]) @ W1,
     "a factor of each column": lambda z: (z * np.arange(1.0, 4.0)) @ W1,
     "twice": lambda z: anp.tanh(z) @ W1 + anp.exp(z) @ W1 + z @ W1,
+    "three ways": lambda z: anp.exp(z) @ W1 + z @ W1 + (z * 2.0) @ W1,
+    "three ways back": lambda z: (z * 2.0) @ W1 + (z @ W1 + anp.exp(z) @ W1),
+    "three ways of a value": lambda z: ROWS["three ways"](z + 1.0) + ROWS["three ways back"](z * 3.0),
     "an operation of a user": lambda z: anp.tanh(half(z) @ W1) @ W2,
     "a slice": lambda z: anp.tanh(z)[:, :2] @ W1[:2],
     "nothing": lambda z: z,
     "a constant": lambda z: anp.ones((7, 3)),
     "an axis more": lambda z: anp.tanh(z[:, None] @ W1)[:, 0] @ W2,
     "the matrix is an argument": lambda z: anp.dot(np.ones((2, 7)), anp.tanh(z)),
+    "sums down the rows": lambda z: anp.cumsum(anp.tanh(z), axis=0),
     "one column": lambda z: anp.tanh(z @ W1[:, :1]) @ W2[:1],
 }
 
 
-@pytest.mark.parametrize("name", ROWS)
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_covector_that_is_the_same_in_all_rows_may_be_one(name, turned):
-    fun = (lambda z: ROWS[name](z.T).T) if turned else ROWS[name]
-    z = RNG.normal(size=(7, 3))
-    value, tape, _ = record(fun, z.T if turned else z)
-    row = RNG.normal(size=(value.shape[0], 1) if turned else (1, value.shape[1]))
+LEFT = {
+    "net": lambda z: anp.dot(W2.T, anp.tanh(anp.dot(W1.T, z) + B[:, None])),
+    "two layers": lambda z: anp.dot(W1.T, anp.tanh(W1 @ anp.sin(W1.T @ (z * z)))),
+    "no slope": lambda z: W1.T @ z * 2.0,
+    "one row": lambda z: W2[:1].T @ anp.tanh(W1[:, :1].T @ z),
+}
+ALL = ROWS | {f"{name}, from the left": fun for name, fun in LEFT.items()}
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
+def test_a_covector_that_is_the_same_along_an_axis_may_be_one(name, axes):
+    value, tape, _ = record(ALL[name], RNG.normal(size=(3, 7) if name.endswith("left") else (7, 3)))
+    row = RNG.normal(size=[1 if i in axes else size for i, size in enumerate(value.shape)])
     wanted = tape(np.array(np.broadcast_to(row, value.shape)))[0]
     for n in (None, 1):
         (found,) = tape(row, n)
@@ -165,22 +177,44 @@ def test_a_covector_that_is_the_same_in_all_rows_may_be_one(name, turned):
         np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.parametrize("row", [RNG.normal(size=(1, 4)), RNG.normal(size=(7, 1))])
+def test_one_row_for_all_reaches_the_parameters_too(row):
+    net = lambda z, w1, b, w2: anp.tanh(z * 2.0 @ w1 + b) @ w2 + w2[0]
+    tape = record(net, RNG.normal(size=(7, 3)), W1, B, W2)[1]
+    for found, wanted in zip(tape(row), tape(np.array(np.broadcast_to(row, (7, 4)))), strict=True):
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-13)
+
+
+def test_cases_of_cases_have_one_row_as_well():
+    fun = lambda z: anp.tanh(z @ W1 + B) @ W2
+    z, row = RNG.normal(size=(2, 7, 3)), RNG.normal(size=(1, 1, 4))
+    tape = record(fun, z)[1]
+    for v in (row, np.repeat(row, 7, axis=1), RNG.normal(size=(2, 1, 4)), RNG.normal(size=(1, 7, 4))):
+        wanted = tape(np.array(np.broadcast_to(v, (2, 7, 4))))[0]
+        np.testing.assert_allclose(tape(v)[0], wanted, rtol=1e-13, atol=1e-14)
+
+
+FIXED = RNG.normal(size=(100, 3))
+
+
 @pytest.mark.parametrize("fun, v", [
     (lambda z: anp.tanh(z @ W1 + B) @ W2, RNG.normal(size=(1, 4))),
+    (lambda z: ((z @ W1) * anp.dot(FIXED, W1)) @ W2, RNG.normal(size=(1, 4))),
     (lambda z: anp.dot(W2.T, anp.tanh(anp.dot(W1.T, z) + B[:, None])), RNG.normal(size=(4, 1))),
+    (lambda z: W2.T @ (anp.dot(FIXED, W1).T * (W1.T @ z)), RNG.normal(size=(4, 1))),
 ])  # fmt: skip
-def test_of_one_row_for_all_nothing_large_is_made_but_the_slope(fun, v, monkeypatch):
-    n = 1000
-    z = RNG.normal(size=(3, n) if v.shape[1] == 1 else (n, 3))
-    tape = record(fun, z)[1]
-    wanted, sizes = tape(v)[0], []
+def test_of_one_row_for_all_nothing_wide_is_made(fun, v, monkeypatch):
+    tape = record(fun, RNG.normal(size=(3, 100) if v.shape[1] == 1 else (100, 3)))[1]
+    first, product, wide = tape(v), np.matmul, []
 
     def matmul(x, y):
-        sizes.append(sorted((np.size(x), np.size(y))))
+        wide.append(max(x, y, key=np.size))
         return product(x, y)
 
-    product = np.matmul
     monkeypatch.setattr(np, "matmul", matmul)
-    np.testing.assert_array_equal(tape(v)[0], wanted)
-    # the row times W2 transposed; and the slopes times the matrix that took the row upon itself
-    assert sizes == [[4, 20], [15, 5 * n]]
+    np.testing.assert_array_equal([tape(v), tape(v)], [first, first])
+    *_, one = (x for x in wide[: len(wide) // 2] if np.size(x) >= 400)
+    other = wide[-1]
+    assert one is other  # the slopes, as they were kept, and no product of them with the row
+    assert sum(np.size(x) >= 400 for x in wide) == 2

@@ -70,6 +70,7 @@ def test_a_derivative_along_a_direction_is_that_of_forward_mode(monkeypatch):
     np.testing.assert_allclose(tape.along(some), pushforward(net, list(NET), zeros)[1], rtol=1e-12)
     assert record(lambda z: z, Z)[1].along([3 * Z]).tolist() == (3 * Z).tolist()
     tape(np.ones_like(value))
+    monkeypatch.delitem(primitive_jvps, anp.add)  # which needs no rule
     monkeypatch.delitem(primitive_jvps, anp.tanh)  # its slope is known from the rows
     monkeypatch.delitem(primitive_vjps, anp.tanh)
     np.testing.assert_allclose(tape.along(directions), whole, rtol=1e-12)
@@ -151,6 +152,12 @@ def test_rows_that_may_depend_on_each_other_are_not_plain(fun):
 MIXED = RNG.normal(size=(N, N))
 primitive_sum = primitive(lambda z: z + np.sum(z))
 defvjp(primitive_sum, lambda ans, z: lambda v: v + np.sum(v))
+
+
+def test_what_the_parameters_do_among_themselves_comes_first_and_says_nothing():
+    w = RNG.normal(size=(3, 3))
+    assert rows_apart(lambda z, w: anp.sin(z @ anp.dot(w, w)), w)
+    assert not rows_apart(lambda z, w: anp.cumsum(z @ anp.dot(w, w), axis=0), w)
 
 
 def test_rows_are_those_of_the_first_axis_and_of_no_other_length():
