@@ -145,7 +145,8 @@ def said(node: Noted, names: dict, constants: list) -> str:
 
     (fun, _, args, kwargs), known = node.call, dict(zip(node.argnums, node.parents, strict=True))
     words = [names[known[i]] if i in known else constant(x) for i, x in enumerate(args)]
-    if fun.fun in (np.matmul, np.dot) and all(isinstance(x, np.ndarray) and x.ndim in (1, 2) for x in args):
+    plain = not kwargs and all(isinstance(x, np.ndarray) and x.ndim in (1, 2) for x in args)
+    if fun.fun in (np.matmul, np.dot) and plain:
         return f"{words[0]}.dot({words[1]})"  # of these the fastest; and the same numbers
     if fun.fun in OPERATORS and len(words) == 2 and not kwargs:
         return f" {OPERATORS[fun.fun]} ".join(words)

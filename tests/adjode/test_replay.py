@@ -18,6 +18,7 @@ from adjode.vjp import run_traced
 NET, NET_THETA = adjode.mlp([2, 6, 2], seed=3)
 W = np.array([[-0.2, 1.0], [-1.0, -0.1]])
 Z = np.array([0.7, -0.4])
+RNG = np.random.default_rng(5)
 TURN = np.array([[0.0, 1.0], [-1.0, 0.0]])
 
 
@@ -44,6 +45,11 @@ FIELDS = {
         [Z, 2 * Z],
         1.1,
     ),
+    "products": (lambda t, z, w: anp.dot(z, w) + w @ z - anp.dot(w, anp.dot(2.0, z)) * (z @ z), Z, W),
+    "products of tables": (lambda t, z, w: z @ w + anp.dot(z, w) * 2.0, np.array([Z, -Z, 2 * Z]), W),
+    "products of cases": (lambda t, z, w: z @ w, RNG.normal(size=(2, 3, 2)), W),
+    "many matrices": (lambda t, z, w: (w[None] * [[[1.0]], [[2.0]]] @ z)[1], np.array([Z, -Z]), W),
+    "product with options": (lambda t, z, w: anp.matmul(z, w, axes=[(-1, -2)] * 3), np.array([Z, -Z]), W),
     "operators": (lambda t, z, w: -(2.0 - t / 3) * z + (1 + z) ** -2 - 0.5 / (2 + t) + z @ w, Z, W),
     "comparison": (lambda t, z, w: anp.where(z > 0.1, w @ z, -z), Z, W),
     "rows": (
@@ -71,7 +77,17 @@ FIELDS = {
 
 
 # which take no batch, or might take a batch for a state
-ALONE = ("sorted", "entries by number", "options", "einsum", "shape asked for", "one entry", "Hamiltonian")
+ALONE = (
+    "products",
+    "many matrices",
+    "sorted",
+    "entries by number",
+    "options",
+    "einsum",
+    "shape asked for",
+    "one entry",
+    "Hamiltonian",
+)
 
 
 class Asked:
@@ -445,6 +461,19 @@ def test_what_is_said_of_f(monkeypatch):
         *("v5 = array((v2, v4,))", "v6 = z[c9]", "v7 = c12(c10, c11, v6)", "v8 = v5 + v7"),
         *("if v8.dtype is not FLOAT:", "    raise TypeError", "return v8"),
     ]
+
+
+def test_a_product_is_said_in_the_shortest_way(monkeypatch):
+    said = []
+    monkeypatch.setattr(replay, "compiled", lambda n, lines: said.append(lines[0]) or compiled(n, lines))
+    for f in (
+        lambda t, z, w: w @ z,
+        lambda t, z, w: anp.dot(z, w),
+        lambda t, z, w: anp.dot(2.0, z),
+        lambda t, z, w: anp.matmul(w, z, axes=[(-2, -1), -1, -1]),
+    ):
+        assert replayed(problem_of(f))(0.0, Z).shape == (2,)
+    assert said == ["v0 = c0.dot(z)", "v0 = z.dot(c0)", "v0 = c1(c0, z)", "v0 = c2(c0, z, axes=c1)"]
 
 
 def test_a_comparison_is_noted_as_well():
