@@ -198,14 +198,15 @@ def test_cases_of_cases_have_one_row_as_well():
 FIXED = RNG.normal(size=(100, 3))
 
 
-@pytest.mark.parametrize("fun, v", [
-    (lambda z: anp.tanh(z @ W1 + B) @ W2, RNG.normal(size=(1, 4))),
-    (lambda z: ((z @ W1) * anp.dot(FIXED, W1)) @ W2, RNG.normal(size=(1, 4))),
-    (lambda z: anp.dot(W2.T, anp.tanh(anp.dot(W1.T, z) + B[:, None])), RNG.normal(size=(4, 1))),
-    (lambda z: W2.T @ (anp.dot(FIXED, W1).T * (W1.T @ z)), RNG.normal(size=(4, 1))),
+@pytest.mark.parametrize("fun, shape, v", [
+    (lambda z: anp.tanh(z @ W1 + B) @ W2, (100, 3), RNG.normal(size=(1, 4))),
+    (lambda z: ((z @ W1) * anp.dot(FIXED, W1)) @ W2, (100, 3), RNG.normal(size=(1, 4))),
+    (lambda z: anp.tanh(z @ W1 + B) @ W2, (2, 50, 3), RNG.normal(size=(1, 1, 4))),
+    (lambda z: anp.dot(W2.T, anp.tanh(anp.dot(W1.T, z) + B[:, None])), (3, 100), RNG.normal(size=(4, 1))),
+    (lambda z: W2.T @ (anp.dot(FIXED, W1).T * (W1.T @ z)), (3, 100), RNG.normal(size=(4, 1))),
 ])  # fmt: skip
-def test_of_one_row_for_all_nothing_wide_is_made(fun, v, monkeypatch):
-    tape = record(fun, RNG.normal(size=(3, 100) if v.shape[1] == 1 else (100, 3)))[1]
+def test_of_one_row_for_all_nothing_wide_is_made(fun, shape, v, monkeypatch):
+    tape = record(fun, RNG.normal(size=shape))[1]
     first, product, wide = tape(v), np.matmul, []
 
     def matmul(x, y):
