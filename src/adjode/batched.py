@@ -198,10 +198,10 @@ class Back:
         return out(self.tape(v, 1)[0])[: self.n]
 
     def apart(self, blocks: np.ndarray) -> bool:
-        """Whether it is plain that the rows of z are cases by themselves, and these blocks, (B, d)."""
-        rows = self.axis[1] if self.layout.merged else 1
+        """Whether these blocks, (B, d), are the rows of z, and are plainly cases by themselves."""
+        rows = self.axis[1]
         cases = np.arange(blocks.size).reshape(rows, -1)
-        return rows > 1 and np.array_equal(blocks, cases) and self.tape.by_rows(rows * self.m)
+        return np.array_equal(blocks, cases) and self.tape.by_rows(rows * self.m)
 
     def along(self, w: Any) -> np.ndarray:
         """f_theta w at the nodes, (n, D), for w of the structure of theta."""

@@ -684,25 +684,40 @@ def test_a_row_everywhere_is_that_row_at_each_node(name, n):
         np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-13)
 
 
+def cases_of(f, z0=None, theta=None, n=5):
+    """A batch of three cases with two entries, or of another state, and the way back from it."""
+    z0 = np.ones((3, 2)) if z0 is None else z0
+    problem = adjode.InitialValueProblem(f, z0, 0.0, 1.0, RNG.normal(size=(2, 2)) if theta is None else theta)
+    zs = RNG.normal(size=(n, z0.size))
+    return batched.Batch(problem, batched.layouts(problem)[0])(np.linspace(0, 1, n), zs)[1]
+
+
+def test_a_row_that_is_the_same_for_all_cases_stays_one(monkeypatch):
+    back, given = cases_of(lambda t, z, theta: anp.tanh(z @ theta) - t * z), []
+    call = type(back.tape).__call__
+    monkeypatch.setattr(
+        type(back.tape), "__call__", lambda tape, v, n: given.append((v, n)) or call(tape, v, n)
+    )
+    back.everywhere(np.array([1.0, 2.0, 1.0, 2.0, 1.0, 2.0]))
+    back.everywhere(np.arange(6.0))
+    (one, only), (many, _) = given
+    assert one.tolist() == [[1.0, 2.0]] and only == 1  # and the rows of theta are not asked for
+    assert many.tolist() == back.m * [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+
+
 def test_cases_are_apart_by_what_f_is_made_of(monkeypatch):
-    w = RNG.normal(size=(2, 2))
-    f = lambda t, z, theta: anp.tanh(z @ theta) - t * z
     cases, whole = np.arange(6).reshape(3, 2), np.arange(6)[None]
-    back = batched.Batch(adjode.InitialValueProblem(f, np.ones((3, 2)), 0.0, 1.0, w), batched.LAYOUTS[0])
-    back = back(np.linspace(0, 1, 5), RNG.normal(size=(5, 6)))[1]
+    back = cases_of(lambda t, z, theta: anp.tanh(z @ theta) - t * z)
     assert back.apart(cases)
-    assert not back.apart(whole) and not back.apart(whole.T)  # more than f tells, at a glance
+    assert not back.apart(whole.T)  # more than f tells, at a glance
     assert not back.apart(cases[::-1]) and not back.apart(cases.reshape(2, 3))
     monkeypatch.setattr(type(back), "everywhere", None)
     assert fast.apart(back, cases, np.ones((5, 1, 3, 2, 2)))  # and no numbers are asked
-    monkeypatch.undo()
-    other = lambda t, z, theta: z - anp.mean(z, axis=0) * theta[0, 0]
-    problem = adjode.InitialValueProblem(other, np.ones((3, 2)), 0.0, 1.0, w)
-    back = batched.Batch(problem, batched.LAYOUTS[0])(np.zeros(5), RNG.normal(size=(5, 6)))[1]
-    assert not back.apart(cases)
-    one = adjode.InitialValueProblem(lambda t, z, theta: -z, np.ones(6), 0.0, 1.0, w)
-    back = batched.Batch(one, batched.Layout())(np.zeros(5), RNG.normal(size=(5, 6)))[1]
-    assert not back.apart(whole)  # no cases
+    assert not cases_of(lambda t, z, theta: z - anp.mean(z, axis=0) * theta[0, 0]).apart(cases)
+    two = cases_of(lambda t, z, theta: anp.dot(z, theta), np.ones((2, 2)))
+    assert two.apart(cases[:2]) and not two.apart(cases[:2].T)
+    alone = cases_of(lambda t, z, theta: -z, np.ones(6))  # no cases: the nodes, each with six entries
+    assert not alone.apart(cases) and not alone.apart(whole.T)
 
 
 def f_theta_w(problem, w, t, z):
