@@ -102,7 +102,6 @@ BATCHES = some(
     "a_row_everywhere_is_that_row_at_each_node",
     "a_row_that_is_the_same_for_all_cases_stays_one",
     "cases_are_apart_by_what_f_is_made_of",
-    "blocks_are_all_of_a_matrix_or_not",
     "a_problem_without_a_state_has_a_derivative_in_theta_alone",
     "a_guess_is_proven_by_the_rows_to_a_trillionth_of_lambda_and_its_parts",
     "propagators_of_a_linear_field_are_the_rows_of_the_stages",
