@@ -13,7 +13,7 @@ from adjode.loss import Gradient, loss_rows
 from adjode.problem import InitialValueProblem, Loss, read_only
 from adjode.structure import flatten
 from adjode.trajectory import Trajectory
-from adjode.vjp import adjoint_pullback
+from adjode.vjp import adjoint_pullback, scalar_rows
 
 NUDGE = 1e-6  # of theta, where a difference has to do
 SAMPLED = 6  # steps at which lambda is looked at when f takes no batch
@@ -109,8 +109,16 @@ def rows_moved(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory,
 
 
 def all_rows(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory) -> np.ndarray:
+    """L_z, the l_z, and of a running cost the g_z at all nodes, each for about the time there."""
     end, _, jumps = loss_rows(problem, loss, trajectory)
-    return np.array([end, *jumps.values()])
+    rows = [end, *jumps.values()]
+    if loss.running is not None:
+        h = np.abs(np.diff(trajectory.ts))
+        spans = (np.append(h, 0.0) + np.append(0.0, h)) / 2
+        cost = lambda t, z: scalar_rows("running", lambda z: loss.running(t, z, problem.theta), z)[0]
+        nodes = zip(spans, trajectory.ts, trajectory.zs, strict=True)
+        rows += [span * np.ravel(cost(t, z)) for span, t, z in nodes]
+    return np.array(rows)
 
 
 def embedded(errors, h, k) -> np.ndarray:

@@ -1196,6 +1196,36 @@ def test_near_its_minimum_a_loss_is_right_or_refused(residual, adjoint):
         assert found.error < 1
 
 
+@pytest.mark.parametrize("adjoint", [*STRATEGIES, "checkpointed"])
+@pytest.mark.parametrize("residual", [1e-2, 1e-4, 1e-7])
+def test_near_its_minimum_a_running_cost_is_right_or_refused(residual, adjoint):
+    t1, theta, z0, rtol = 4.0, 2.0, np.array([1.0, 0.3]), 1e-3
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    times = t1 * (nodes + 1) / 2
+
+    def exact(t, z, theta):
+        cos, sin = anp.cos(theta * t), anp.sin(theta * t)
+        return anp.array([z[0] * cos + z[1] * sin, z[1] * cos - z[0] * sin])
+
+    goal = lambda t: exact(t, z0 * (1 + residual), theta)
+    cost = lambda t, z, theta: 0.5 * anp.sum((z - goal(t)) ** 2)
+    total = lambda z, theta: (
+        t1
+        / 2
+        * sum(weight * cost(t, exact(t, z, theta), theta) for weight, t in zip(weights, times, strict=True))
+    )
+    wanted = grad(total, (0, 1))(z0, theta)
+    turn = lambda t, z, theta: anp.array([theta * z[1], -theta * z[0]])
+    problem, options = adjode.InitialValueProblem(turn, z0, 0.0, t1, theta), {"rtol": rtol, "atol": 1e-5}
+    try:
+        found = adjode.gradient(problem, adjode.Loss(running=cost), adjoint=adjoint, **options)
+    except adjode.GradientError:
+        assert adjoint != "discrete" and residual < 1e-2
+    else:
+        assert right((found.z0, found.theta), wanted, (z0, theta), rtol, 1e-5, 1.0)
+        assert found.error < 1
+
+
 def test_rows_that_the_states_move_count_beside_all_rows():
     start = np.array([[1.0], [2.0]])
     problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, start, 0.0, 1.0)
@@ -1207,6 +1237,18 @@ def test_rows_that_the_states_move_count_beside_all_rows():
     assert guards.rows_moved(problem, loss, trajectory, moves) == pytest.approx(wanted)
     flat = adjode.Loss(lambda z, theta: 0.5 * anp.sum((z - start) ** 2))
     assert guards.rows_moved(problem, flat, trajectory, moves) == 0.0  # nothing to compare them with
+
+
+@pytest.mark.parametrize("t1", [1.0, -1.0])
+def test_the_rows_of_a_running_cost_count_for_the_time_around_each_node(t1):
+    problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, [[1.0], [2.0]], 0.0, t1, 4.0)
+    loss = adjode.Loss(lambda z, theta: 3.0 * z[0, 0], lambda t, z, theta: t1 * t * theta * z[1, 0] ** 3)
+    trajectory = adjode.solve_fixed(problem, adjode.euler(), 1, ts=[0.25 * t1], running=loss.running)
+    moves = np.array([[0.0, 0.0], [0.1, -0.2], [0.0, 0.1]])
+    rate = lambda t, z: 12 * t * z**2  # of which the first node has a half of a quarter, and so on
+    wanted = 0.5 * abs(rate(0.25, 1.8) - rate(0.25, 2)) + 0.375 * abs(rate(1, 2.1) - rate(1, 2))
+    wanted /= 3.0 + 0.5 * rate(0.25, 2) + 0.375 * rate(1, 2)
+    assert guards.rows_moved(problem, loss, trajectory, moves) == pytest.approx(wanted)
 
 
 def test_errors_of_which_nothing_is_known_add_up():
