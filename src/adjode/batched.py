@@ -191,11 +191,13 @@ class Back:
 
     def everywhere(self, row: np.ndarray) -> np.ndarray:
         """row f_z at the nodes, (n, D), for one row, (D,)."""
+        if self.m > self.n:  # nodes that were added get none
+            return self(np.tile(row, (self.n, 1)), theta=False)[0]
         into, out = self.turns
         v = into(row[None])
         if self.layout.merged:  # the cases of one node
             v = v[:1] if np.all(v == v[:1]) else np.tile(v, (self.m, *[1] * (v.ndim - 1)))
-        return out(self.tape(v, 1)[0])[: self.n]
+        return out(self.tape(v, 1)[0])
 
     def apart(self, blocks: np.ndarray) -> bool:
         """Whether these blocks, (B, d), are the rows of z, and are plainly cases by themselves."""

@@ -264,13 +264,15 @@ def jacobians(back, blocks, shape):
 
 
 def apart(back, blocks, f_z) -> bool:
-    """Whether the blocks, (steps, s, B, d, d), are all of f_z: by what f is made of, or for a random row at
-    all nodes. Where lambda is zero it tells nothing, and the propagators are asked about more than lambda."""
-    if len(blocks) == 1 or back.apart(blocks):
+    """Whether the blocks, (steps, s, B, d, d), are all there is: nothing outside of them, and no node moved
+    by another one. It is plain from what f is made of, or random rows tell: lambda tells nothing where it
+    is zero, and the propagators are asked about more than lambda."""
+    if back.apart(blocks):
         return True
-    row, f_z = np.random.default_rng(0).normal(size=blocks.size), f_z.reshape(-1, *f_z.shape[2:])
-    whole = back.everywhere(row)[:, blocks]
-    parts = (row[blocks][:, None] @ f_z)[:, :, 0]
+    f_z = f_z.reshape(-1, *f_z.shape[2:])
+    rows = np.random.default_rng(0).normal(size=(len(f_z), blocks.size))
+    whole = back(rows, theta=False)[0][:, blocks]
+    parts = (rows[:, blocks][:, :, None] @ f_z)[:, :, 0]
     return close(parts, whole, np.max(np.abs(f_z), axis=(1, 2, 3))[:, None, None])
 
 

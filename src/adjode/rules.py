@@ -5,10 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import autograd.numpy as anp
 import numpy as np
 from autograd.core import primitive_vjps
 
 FLAT = 0.01  # where tanh has a smaller slope, 1 - tanh^2 would lose digits of it
+
+# The rules of autograd's own operations: whoever gives one of them another means it.
+AUTOGRADS = {x: primitive_vjps[x] for x in vars(anp).values() if callable(x) and x in primitive_vjps}
+
+
+def is_autograds(primitive: Callable) -> bool:
+    return primitive in AUTOGRADS and primitive_vjps.get(primitive) is AUTOGRADS[primitive]
 
 
 @dataclass(frozen=True)
@@ -21,15 +29,13 @@ class Factors:
 
 
 def whole(v: Any, value: Any) -> Any:
-    """A covector of the value in its shape, which may have come as factors, or as `one_for_many`."""
+    """A covector of the value in its shape, which may have come as factors, or with axes of one where it
+    is the same for all entries."""
     if isinstance(v, Factors):
         return v.row * v.slope
-    return np.array(np.broadcast_to(v, value.shape)) if one_for_many(v, value) else v
-
-
-def one_for_many(v: Any, value: Any) -> bool:
-    """Whether the covector has axes of one where it is the same for all entries of the value."""
-    return isinstance(v, np.ndarray) and isinstance(value, np.ndarray) and v.shape != value.shape
+    if isinstance(v, np.ndarray) and isinstance(value, np.ndarray) and v.shape != value.shape:
+        return np.array(np.broadcast_to(v, value.shape))
+    return v
 
 
 def vjp_of(argnums, primitive, value, args, kwargs) -> Callable:
@@ -45,21 +51,12 @@ def vjp_of(argnums, primitive, value, args, kwargs) -> Callable:
 
 def rule(i: int, primitive, value, args) -> Callable | None:
     """For the argument i. What of it does not depend on the covector is computed here, once."""
-    fun, same = primitive.fun, np.shape(args[i]) == np.shape(value)
-    if elementwise(fun, args):
-        return by_slope(slope_of(primitive, value, args), value)
-    if fun is np.multiply and same:
-        return by_slope(args[1 - i], value)
-    if fun is np.add and same:
-        return lambda v: v
-    if fun is np.add and np.shape(args[i]) == np.shape(value)[-1:]:
-        return by_sum(value)
-    if fun in (np.matmul, np.dot):
-        left, right = (np.ndim(x) for x in args)
-        if i == 0 and left > 0 and right == 2:
-            return by_matrix_from_right(args[1], value)
-        if i == 1 and left == 2 and right in (1, 2):
-            return by_matrix_from_left(args[0], value)
+    if primitive in RULES and isinstance(value, np.ndarray) and is_autograds(primitive):
+        found = RULES[primitive](i, value, args)
+        if found:
+            return found
+    if elementwise(primitive.fun, args):
+        return by_slope(*primitive_vjps[primitive]((0,), value, args, {})(np.ones(np.shape(value))), value)
     return None
 
 
@@ -67,45 +64,67 @@ def elementwise(fun, args) -> bool:
     return isinstance(fun, np.ufunc) and len(args) == 1
 
 
-def slope_of(primitive, value, args) -> np.ndarray:
-    """The derivative of an elementwise function."""
-    if primitive.fun is not np.tanh or not isinstance(value, np.ndarray):
-        return primitive_vjps[primitive]((0,), value, args, {})(np.ones(np.shape(value)))[0]
-    slope = value * value  # autograd computes cosh, for more than tanh itself takes
-    np.subtract(1.0, slope, out=slope)
-    flat = slope < FLAT
-    if np.any(flat):
-        slope[flat] = 1.0 / np.cosh(args[0][flat]) ** 2
-    return slope
-
-
 def by_slope(slope, value) -> Callable:
     """For x in slope * x, and in what has this slope."""
+    shape, full = np.shape(value), np.shape(slope) == np.shape(value)
 
     def pull(v):
-        if one_for_many(v, value):
-            return Factors(v, slope) if np.shape(slope) == value.shape else v * slope
-        return whole(v, value) * slope
+        if full and isinstance(v, np.ndarray) and v.shape != shape:
+            return Factors(v, slope)
+        return (v.row * v.slope if isinstance(v, Factors) else v) * slope
 
     return pull
 
 
-def by_sum(value) -> Callable:
-    """For a vector that is added to every row."""
-    *rows, size = value.shape
+def of_tanh(i: int, value, args) -> Callable | None:
+    """autograd computes cosh, which takes longer than tanh itself."""
+    if value.dtype != float:
+        return None
+    slope = value * value
+    np.subtract(1.0, slope, out=slope)
+    flat = slope < FLAT
+    if np.any(flat):
+        slope[flat] = 1.0 / np.cosh(args[0][flat]) ** 2
+    return by_slope(slope, value)
+
+
+def of_multiply(i: int, value, args) -> Callable | None:
+    return by_slope(args[1 - i], value) if np.shape(args[i]) == value.shape else None
+
+
+def of_add(i: int, value, args) -> Callable | None:
+    """For a term in the shape of the sum, or a vector that is added to every row."""
+    shape, (*rows, size) = np.shape(args[i]), value.shape or (1,)
+    if shape == value.shape:
+        return lambda v: v
+    if shape != (size,):
+        return None
     ones = np.ones(math.prod(rows))
     return lambda v: ones @ whole(v, value).reshape(ones.size, size)  # BLAS adds up faster
 
 
+def of_product(i: int, value, args) -> Callable | None:
+    """For a factor beside a matrix: the other one transposed, and none of autograd's questions."""
+    left, right = (np.ndim(x) for x in args)
+    if i == 0 and left > 0 and right == 2:
+        return by_matrix_from_right(args[1], value)
+    if i == 1 and left == 2 and right in (1, 2):
+        return by_matrix_from_left(args[0], value)
+    return None
+
+
 def by_matrix_from_right(matrix, value) -> Callable:
     """For x in x @ matrix."""
-    transposed = np.ascontiguousarray(np.transpose(matrix))  # the order that BLAS is fast in
+    transposed = np.transpose(matrix)
+    if transposed.size <= value.size:  # in the order that BLAS is fast in; a copy that costs little
+        transposed = np.ascontiguousarray(transposed)
 
     def pull(v):
         if isinstance(v, Factors) and v.row.shape[-1] == v.row.size:
             return np.matmul(v.slope, v.row.reshape(-1, 1) * transposed)
-        fits = one_for_many(v, value) and v.shape[-1] == value.shape[-1]
-        return np.matmul(v if fits else whole(v, value), transposed)
+        if isinstance(v, Factors) or v.shape[-1] != value.shape[-1]:
+            v = whole(v, value)
+        return np.matmul(v, transposed)
 
     return pull
 
@@ -117,7 +136,12 @@ def by_matrix_from_left(matrix, value) -> Callable:
     def pull(v):
         if isinstance(v, Factors) and v.row.shape[0] == v.row.size:
             return np.matmul(transposed * v.row.ravel(), v.slope)
-        fits = one_for_many(v, value) and v.shape[0] == value.shape[0]
-        return np.matmul(transposed, v if fits else whole(v, value))
+        if isinstance(v, Factors) or v.shape[0] != value.shape[0]:
+            v = whole(v, value)
+        return np.matmul(transposed, v)
 
     return pull
+
+
+RULES = {anp.tanh: of_tanh, anp.multiply: of_multiply, anp.add: of_add}
+RULES |= {anp.matmul: of_product, anp.dot: of_product}

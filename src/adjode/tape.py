@@ -6,7 +6,7 @@ import numpy as np
 from autograd.core import VJPNode, add_outgrads, primitive_jvps, vspace
 from autograd.tracer import Node, notrace_primitives, toposort
 
-from adjode.rules import elementwise, vjp_of, whole
+from adjode.rules import elementwise, is_autograds, vjp_of, whole
 from adjode.vjp import run_traced
 
 
@@ -110,9 +110,11 @@ class Tape:
             moved.add(node)
             rows = (value, *(args[i] for i in where))
             plain = all(np.shape(x)[:1] == (n,) and np.ndim(x) == np.ndim(value) for x in rows)
-            product = fun.fun in (np.matmul, np.dot) and where == [0] and np.ndim(args[1]) == 2
-            ufunc = isinstance(fun.fun, np.ufunc) and fun.fun.signature is None
-            if kwargs or not plain or not (product or ufunc):
+            if fun.fun in (np.matmul, np.dot):
+                plain = plain and where == [0] and np.ndim(args[0]) > 1 and np.ndim(args[1]) == 2
+            else:
+                plain = plain and isinstance(fun.fun, np.ufunc)
+            if kwargs or not plain or not is_autograds(fun):
                 return False
         return True
 

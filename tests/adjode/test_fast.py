@@ -583,13 +583,20 @@ def test_blocks_are_all_of_a_matrix_or_not(blocks):
         f_z[:, :, rows[:, None], rows] = RNG.normal(size=(3, 2, len(rows), len(rows)))
     found = f_z[:, :, blocks[:, :, None], blocks[:, None]]
 
-    class back:
-        everywhere = staticmethod(lambda row: row @ f_z.reshape(6, 4, 4))
-        apart = staticmethod(lambda blocks: False)  # as far as is plain
+    class Back:
+        def apart(self, blocks):  # nothing is plain
+            return False
 
+        def __call__(self, v, theta):
+            moved = (v[:, None] @ f_z.reshape(6, 4, 4))[:, 0]
+            return moved + others * np.roll(v, 1, axis=0), None
+
+    back, others = Back(), 0.0
     assert fast.apart(back, blocks, found)
-    f_z[1, 0, 0, 3] += 1e-9  # at one node, and outside of the blocks unless there is one
-    assert fast.apart(back, blocks, found) == (len(blocks) == 1)
+    others = 1e-9  # what a node does to the next
+    assert not fast.apart(back, blocks, found)
+    others, f_z[1, 0, 0, 3] = 0.0, f_z[1, 0, 0, 3] + 1e-9  # at one node, and outside of the blocks
+    assert not fast.apart(back, blocks, found)
 
 
 def test_blocks_are_held_against_rows_that_lambda_does_not_have():
