@@ -42,9 +42,9 @@ def vjp_of(argnums, primitive, value, args, kwargs) -> Callable:
     """From a covector of the value, which need not be `whole`, to the rows of some arguments, which then
     need not be either."""
     if not kwargs and np.isrealobj(value):
-        rules = [rule(i, primitive, value, args) for i in argnums]
+        one, *more = rules = [rule(i, primitive, value, args) for i in argnums]
         if all(rules):
-            return lambda v: [one(v) for one in rules]
+            return (lambda v: [pull(v) for pull in rules]) if more else (lambda v: (one(v),))
     vjp = primitive_vjps[primitive](argnums, value, args, kwargs)
     return lambda v: vjp(whole(v, value))
 
@@ -66,12 +66,13 @@ def elementwise(fun, args) -> bool:
 
 def by_slope(slope, value) -> Callable:
     """For x in slope * x, and in what has this slope."""
-    shape, full = np.shape(value), np.shape(slope) == np.shape(value)
+    shape = np.shape(value)
+    full = shape and np.shape(slope) == shape
 
     def pull(v):
-        if full and isinstance(v, np.ndarray) and v.shape != shape:
-            return Factors(v, slope)
-        return (v.row * v.slope if isinstance(v, Factors) else v) * slope
+        if isinstance(v, Factors):
+            return v.row * v.slope * slope
+        return Factors(v, slope) if full and v.shape != shape else v * slope
 
     return pull
 
@@ -103,6 +104,14 @@ def of_add(i: int, value, args) -> Callable | None:
     return lambda v: ones @ whole(v, value).reshape(ones.size, size)  # BLAS adds up faster
 
 
+def of_subtract(i: int, value, args) -> Callable | None:
+    """A term that is subtracted is one times -1."""
+    pull = of_add(i, value, args)
+    if i == 0 or pull is None:
+        return pull
+    return lambda v: pull(Factors(-v.row, v.slope) if isinstance(v, Factors) else -v)
+
+
 def of_product(i: int, value, args) -> Callable | None:
     """For a factor beside a matrix: the other one transposed, and none of autograd's questions."""
     left, right = (np.ndim(x) for x in args)
@@ -115,33 +124,38 @@ def of_product(i: int, value, args) -> Callable | None:
 
 def by_matrix_from_right(matrix, value) -> Callable:
     """For x in x @ matrix."""
-    transposed = np.transpose(matrix)
+    transposed, size, times = np.transpose(matrix), value.shape[-1], product_of(value)
     if transposed.size <= value.size:  # in the order that BLAS is fast in; a copy that costs little
         transposed = np.ascontiguousarray(transposed)
 
     def pull(v):
-        if isinstance(v, Factors) and v.row.shape[-1] == v.row.size:
-            return np.matmul(v.slope, v.row.reshape(-1, 1) * transposed)
-        if isinstance(v, Factors) or v.shape[-1] != value.shape[-1]:
+        if isinstance(v, Factors):
+            if v.row.shape[-1] == v.row.size:
+                return times(v.slope, v.row.reshape(-1, 1) * transposed)
             v = whole(v, value)
-        return np.matmul(v, transposed)
+        return times(v if v.shape[-1] == size else whole(v, value), transposed)
 
     return pull
 
 
 def by_matrix_from_left(matrix, value) -> Callable:
     """For x in matrix @ x."""
-    transposed = np.transpose(matrix)
+    transposed, size, times = np.transpose(matrix), value.shape[0], product_of(value)
 
     def pull(v):
-        if isinstance(v, Factors) and v.row.shape[0] == v.row.size:
-            return np.matmul(transposed * v.row.ravel(), v.slope)
-        if isinstance(v, Factors) or v.shape[0] != value.shape[0]:
+        if isinstance(v, Factors):
+            if v.row.shape[0] == v.row.size:
+                return times(transposed * v.row.ravel(), v.slope)
             v = whole(v, value)
-        return np.matmul(transposed, v)
+        return times(transposed, v if v.shape[0] == size else whole(v, value))
 
     return pull
 
 
-RULES = {anp.tanh: of_tanh, anp.multiply: of_multiply, anp.add: of_add}
+def product_of(value) -> Callable:
+    """Of small tables np.dot is the faster product; of more axes it is another one."""
+    return np.dot if value.ndim < 3 else np.matmul
+
+
+RULES = {anp.tanh: of_tanh, anp.multiply: of_multiply, anp.add: of_add, anp.subtract: of_subtract}
 RULES |= {anp.matmul: of_product, anp.dot: of_product}

@@ -468,3 +468,27 @@ def test_every_public_name_says_what_it_is():
     assert sorted(curvature.__all__) == curvature.__all__
     for name in curvature.__all__:
         assert getattr(curvature, name).__doc__, name
+
+
+MIXING = {  # states of a batch, or of one with a node that was added, depend on the first or on all
+    "the first": lambda t, z, theta: anp.sin(z + 0.5 * z[:1]) * theta,
+    "the sum": lambda t, z, theta: anp.sin(z + 0.1 * anp.sum(z, axis=0, keepdims=True)) * theta,
+}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("start", [0.0, 1.0])  # from rest all nodes are alike, and so are the values
+@pytest.mark.parametrize("name", MIXING)
+def test_nodes_that_move_each_other_are_no_batch(name, start, steps):
+    z0, theta = start * np.array([[0.1, -0.4, 0.9, 0.3]]), np.array([1.0, -0.5, 0.7, 0.2])
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(anp.exp(z)))
+
+    def solved(e):
+        problem = adjode.InitialValueProblem(MIXING[name], z0 + e, 0.0, 0.7, theta + e)
+        return problem, loss, adjode.solve_fixed(problem, adjode.euler(), steps)
+
+    found = curvature.hessian_vector_product(*solved(0.0), np.ones(4), z0=np.ones((1, 4)))
+    one, other = (adjode.adjoint_discrete(*solved(e)) for e in (1e-5, -1e-5))
+    for name in ("z0", "theta"):
+        wanted = (getattr(one, name) - getattr(other, name)) / 2e-5
+        np.testing.assert_allclose(getattr(found, name), wanted, rtol=1e-6, atol=1e-8)

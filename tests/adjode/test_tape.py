@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from autograd.core import primitive_jvps, primitive_vjps
 from autograd.extend import defvjp, primitive
+from autograd.tracer import trace_primitives_map
 
 import adjode
 from adjode.curvature.tangent import pushforward
@@ -143,6 +144,7 @@ def test_what_is_done_to_each_row_alone_is_told_from_what_was_called():
         lambda z: anp.exp(z.T + 1.0).T,
         lambda z: anp.where(z > 0, z, 2 * z),  # plain only to who knows what it does
         lambda z: primitive_sum(z) + z,
+        lambda z: centred(z, 1.0),
     ],
 )
 def test_rows_that_may_depend_on_each_other_are_not_plain(fun):
@@ -152,6 +154,10 @@ def test_rows_that_may_depend_on_each_other_are_not_plain(fun):
 MIXED = RNG.normal(size=(N, N))
 primitive_sum = primitive(lambda z: z + np.sum(z))
 defvjp(primitive_sum, lambda ans, z: lambda v: v + np.sum(v))
+minus = trace_primitives_map[np.subtract]
+centred = primitive(np.subtract)  # by a rule of its own
+trace_primitives_map[np.subtract] = minus  # whose place it took
+defvjp(centred, lambda ans, x, y: lambda v: v - np.mean(v, axis=0), None)
 
 
 def test_what_the_parameters_do_among_themselves_comes_first_and_says_nothing():
@@ -165,6 +171,7 @@ def test_rows_are_those_of_the_first_axis_and_of_no_other_length():
     assert square.by_rows(N) and not square.by_rows(N - 1)
     # z is a row here, and meets each row of another array: all entries depend on it
     assert not record(lambda z: z * np.ones((N, 3)), RNG.normal(size=3))[1].by_rows(N)
+    assert not record(lambda z: z @ np.ones((N, N)), RNG.normal(size=N))[1].by_rows(N)
     assert not record(lambda z: z[None] * np.ones((N, N)), RNG.normal(size=N))[1].by_rows(N)
     spread = lambda z: z * np.ones((N, N, 3))  # (N, 3) against the last two axes
     assert not record(spread, RNG.normal(size=(N, 3)))[1].by_rows(N)
