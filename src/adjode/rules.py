@@ -72,7 +72,8 @@ def by_slope(slope, value) -> Callable:
     def pull(v):
         if isinstance(v, Factors):
             return v.row * v.slope * slope
-        return Factors(v, slope) if full and v.shape != shape else v * slope
+        small = full and isinstance(v, np.ndarray) and v.shape != shape
+        return Factors(v, slope) if small else v * slope
 
     return pull
 

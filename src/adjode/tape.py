@@ -95,7 +95,7 @@ class Tape:
             if not known:
                 continue
             argnums, gs = zip(*known, strict=True)
-            if fun.fun is np.add and not kwargs:
+            if fun.fun is np.add and is_autograds(fun) and not kwargs:
                 moved[node] = np.broadcast_to(sum(gs[1:], gs[0]), np.shape(value))
             elif elementwise(fun.fun, args) and all(map(np.isrealobj, (value, *args))) and not kwargs:
                 (moved[node],) = self.vjp(node, argnums)(*gs)

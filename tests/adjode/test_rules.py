@@ -174,6 +174,13 @@ def test_what_is_whole():
     assert whole(2.0, value) == 2.0 and whole(row, 0.0) is row  # what is no array has no axes
 
 
+@pytest.mark.parametrize("fun", [lambda z: anp.sin(nothing(anp.exp(z))), lambda z: nothing(z * 2.0 + z)])
+def test_a_row_may_be_a_plain_number(fun):
+    assert not np.any(record(fun, np.ones(3))[1](np.ones(3))[0])
+
+
+nothing = primitive(lambda z: 1.0 * z)
+defvjp(nothing, lambda ans, z: lambda v: 0.0)
 half = primitive(lambda z: z / 2)
 defvjp(half, lambda ans, z: lambda v: v * np.full(z.shape, 0.5))
 

@@ -4,7 +4,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd.core import primitive_jvps, primitive_vjps
-from autograd.extend import defvjp, primitive
+from autograd.extend import defjvp, defvjp, primitive
 from autograd.tracer import trace_primitives_map
 
 import adjode
@@ -75,6 +75,17 @@ def test_a_derivative_along_a_direction_is_that_of_forward_mode(monkeypatch):
     monkeypatch.delitem(primitive_jvps, anp.tanh)  # its slope is known from the rows
     monkeypatch.delitem(primitive_vjps, anp.tanh)
     np.testing.assert_allclose(tape.along(directions), whole, rtol=1e-12)
+
+
+def test_a_sum_with_a_rule_of_its_own_is_pushed_by_that():
+    plus = trace_primitives_map[np.add]
+    own = primitive(np.add)
+    trace_primitives_map[np.add] = plus  # whose place it took
+    defvjp(own, lambda ans, x, y: lambda v: 2.0 * v, lambda ans, x, y: lambda v: v)
+    defjvp(own, lambda g, ans, x, y: 2.0 * g, lambda g, ans, x, y: g)
+    tape = record(own, Z, np.ones(3))[1]
+    np.testing.assert_array_equal(tape.along([Z, Z]), 3 * Z)
+    np.testing.assert_array_equal(tape(Z)[0], 2 * Z)
 
 
 def test_a_direction_that_leads_nowhere_or_has_no_rule_is_an_error():
