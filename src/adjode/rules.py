@@ -42,9 +42,9 @@ def vjp_of(argnums, primitive, value, args, kwargs) -> Callable:
     """From a covector of the value, which need not be `whole`, to the rows of some arguments, which then
     need not be either."""
     if not kwargs and np.isrealobj(value):
-        one, *more = rules = [rule(i, primitive, value, args) for i in argnums]
+        rules = [rule(i, primitive, value, args) for i in argnums]
         if all(rules):
-            return (lambda v: [pull(v) for pull in rules]) if more else (lambda v: (one(v),))
+            return lambda v: [pull(v) for pull in rules]
     vjp = primitive_vjps[primitive](argnums, value, args, kwargs)
     return lambda v: vjp(whole(v, value))
 
@@ -96,11 +96,12 @@ def of_multiply(i: int, value, args) -> Callable | None:
 
 def of_add(i: int, value, args) -> Callable | None:
     """For a term in the shape of the sum, or a vector that is added to every row."""
-    shape, (*rows, size) = np.shape(args[i]), value.shape or (1,)
+    shape = np.shape(args[i])
     if shape == value.shape:
         return lambda v: v
-    if shape != (size,):
+    if shape != value.shape[-1:]:
         return None
+    *rows, size = value.shape
     ones = np.ones(math.prod(rows))
     return lambda v: ones @ whole(v, value).reshape(ones.size, size)  # BLAS adds up faster
 
@@ -133,7 +134,7 @@ def by_matrix_from_right(matrix, value) -> Callable:
         if isinstance(v, Factors):
             if v.row.shape[-1] == v.row.size:
                 return times(v.slope, v.row.reshape(-1, 1) * transposed)
-            v = whole(v, value)
+            v = v.row * v.slope
         return times(v if v.shape[-1] == size else whole(v, value), transposed)
 
     return pull
@@ -147,14 +148,14 @@ def by_matrix_from_left(matrix, value) -> Callable:
         if isinstance(v, Factors):
             if v.row.shape[0] == v.row.size:
                 return times(transposed * v.row.ravel(), v.slope)
-            v = whole(v, value)
+            v = v.row * v.slope
         return times(transposed, v if v.shape[0] == size else whole(v, value))
 
     return pull
 
 
 def product_of(value) -> Callable:
-    """Of small tables np.dot is the faster product; of more axes it is another one."""
+    """Of small tables np.dot is the faster product, with more axes np.matmul."""
     return np.dot if value.ndim < 3 else np.matmul
 
 

@@ -710,6 +710,13 @@ def test_a_row_that_is_the_same_for_all_cases_stays_one(monkeypatch):
     (one, only), (many, _) = given
     assert one.tolist() == [[1.0, 2.0]] and only == 1  # and the rows of theta are not asked for
     assert many.tolist() == back.m * [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+    given.clear()
+    alone = cases_of(lambda t, z, theta: anp.tanh(z @ theta), n=1)
+    alone.everywhere(np.arange(6.0))
+    ((v, only),) = given
+    assert (
+        v.ravel().tolist() == [*range(6), *[0.0] * 18] and only == 1
+    )  # three nodes were added: for them none
 
 
 def test_cases_are_apart_by_what_f_is_made_of(monkeypatch):

@@ -200,6 +200,7 @@ ROWS = {
     "a slice": lambda z: anp.tanh(z)[:, :2] @ W1[:2],
     "differences": lambda z: (1.0 - anp.tanh(z - 1.0) - z) @ W1 - B,
     "a difference on the way": lambda z: (B - anp.tanh(z @ W1)) @ W2,
+    "a difference below a slope": lambda z: anp.exp(B - z @ W1) @ W2,
     "nothing": lambda z: z,
     "a constant": lambda z: anp.ones((7, 3)),
     "an axis more": lambda z: anp.tanh(z[:, None] @ W1)[:, 0] @ W2,
@@ -253,6 +254,7 @@ FIXED = RNG.normal(size=(100, 3))
 
 @pytest.mark.parametrize("fun, shape, v", [
     (lambda z: anp.tanh(z @ W1 + B) @ W2, (100, 3), RNG.normal(size=(1, 4))),
+    (lambda z: anp.sin(B - z @ W1) @ W2, (100, 3), RNG.normal(size=(1, 4))),
     (lambda z: ((z @ W1) * anp.dot(FIXED, W1)) @ W2, (100, 3), RNG.normal(size=(1, 4))),
     (lambda z: anp.tanh(z @ W1 + B) @ W2, (2, 50, 3), RNG.normal(size=(1, 1, 4))),
     (lambda z: anp.dot(W2.T, anp.tanh(anp.dot(W1.T, z) + B[:, None])), (3, 100), RNG.normal(size=(4, 1))),
