@@ -9,8 +9,8 @@ from adjode.problem import InitialValueProblem, Loss
 from adjode.steps import first_same_as_last
 from adjode.trajectory import Stats, Trajectory
 
-ROOM = 2**19  # numbers in the trace of a chunk of steps: 4 MB, the fastest on a cache of that size
-LIKELY = 100  # numbers in a trace for each in a state, a guess: f is first traced at as many steps as fit
+ROOM = 2**20  # numbers in the trace of a chunk of steps, 8 MB: less fits a cache, but each chunk costs some
+LIKELY = 200  # numbers in a trace for each in a state, a guess: f is first traced at as many steps as fit
 WIDE = 32  # above, a covector for each stage is cheaper than one for each entry of the state
 
 

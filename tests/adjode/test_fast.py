@@ -380,7 +380,7 @@ def test_the_front_door_uses_it():
 
 
 @pytest.mark.parametrize(
-    "scheme, sizes, counts", [("rk4", [8, 200, 8], (400, 1600)), ("radau", [16, 20, 16], (100, 200))]
+    "scheme, sizes, counts", [("rk4", [8, 200, 8], (800, 3200)), ("radau", [16, 20, 16], (200, 400))]
 )
 def test_memory_does_not_grow_with_the_steps(scheme, sizes, counts):
     net, theta = adjode.mlp(sizes, seed=1)
@@ -396,8 +396,8 @@ def test_memory_does_not_grow_with_the_steps(scheme, sizes, counts):
             tracemalloc.stop()
         assert sweep.batch
         peaks[-1] -= sum(step.nbytes for _, step in sweep.propagators)  # as large as the trajectory
-    # a trace of everything would hold 4 x 1600 nodes of more than 600 numbers: 30 MB; the linear
-    # systems of 200 steps 200 x (7 x 16)^2 numbers, three times: 60 MB
+    # a trace of everything would hold 4 x 3200 nodes of more than 600 numbers: 60 MB; the linear
+    # systems of 400 steps 400 x (7 x 16)^2 numbers, three times: 120 MB
     assert peaks[1] < 1.1 * peaks[0] < 4 * 8 * fast.ROOM
 
 
