@@ -173,6 +173,7 @@ ESTIMATES = some(
     "growth_is_by_how_much_the_rows_grow_on_their_way_back",
     "reach_is_what_the_errors_of_the_steps_come_to",
     "rows_that_the_states_move_count_beside_all_rows",
+    "the_rows_of_a_running_cost_count_for_the_time_around_each_node",
     "errors_of_which_nothing_is_known_add_up",
     "the_error_weights_see_the_running_cost",
     "a_cost_that_takes_no_nudge_does_not_hide_f",
@@ -182,6 +183,7 @@ ESTIMATES = some(
 )
 GUARDS = some(
     "guards",
+    "two_gradients_that_are_mostly_errors_may_be_alike_by_chance",
     "the_estimate_is_not_ten_times_too_small",
     "a_field_that_jumps_as_z_moves_is_refused",
     "jumps_in_time_and_kinks_are_no_jumps",
