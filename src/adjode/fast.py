@@ -10,7 +10,8 @@ from adjode.steps import first_same_as_last
 from adjode.trajectory import Stats, Trajectory
 
 ROOM = 2**20  # numbers in the trace of a chunk of steps, 8 MB: less fits a cache, but each chunk costs some
-LIKELY = 200  # numbers in a trace for each in a state, a guess: f is first traced at as many steps as fit
+LIKELY = 200  # numbers in a trace for each in a state, more than most fields have: the first chunk, on
+# which layouts are tried, may then be smaller than it could be
 WIDE = 32  # above, a covector for each stage is cheaper than one for each entry of the state
 
 

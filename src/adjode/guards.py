@@ -201,7 +201,8 @@ class Guard:
         # its lambda is at the nodes of the steps, that of another strategy perhaps at few
         relative = amplified(trajectory, other, self.rtol, self.atol, True)
         of_z += relative * length(self.vector(other)) / self.allowed(other)
-        of_z = max(of_z, self.astray(trajectory, sweep))
+        if sweep:  # without one it is what was asked above
+            of_z = max(of_z, self.astray(trajectory, sweep))
         return of_z, self.distance(found, other)
 
     def astray(self, trajectory, sweep) -> float:

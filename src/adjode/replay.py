@@ -147,7 +147,7 @@ def said(node: Noted, names: dict, constants: list) -> str:
     words = [names[known[i]] if i in known else constant(x) for i, x in enumerate(args)]
     plain = not kwargs and all(isinstance(x, np.ndarray) and x.ndim in (1, 2) for x in args)
     if fun.fun in (np.matmul, np.dot) and plain:
-        return f"{words[0]}.dot({words[1]})"  # of these the fastest; and the same numbers
+        return f"{words[0]}.dot({words[1]})"  # the fastest of them, to rounding the same
     if fun.fun in OPERATORS and len(words) == 2 and not kwargs:
         return f" {OPERATORS[fun.fun]} ".join(words)
     if fun is ArrayBox.__getitem__:

@@ -60,11 +60,9 @@ class Tape:
 
     def value(self, node: Node):
         """What the node stands for."""
-        return (
-            self.calls[node][1]
-            if node in self.calls
-            else dict(zip(self.roots, self.args, strict=True)).get(node)
-        )
+        if node in self.calls:
+            return self.calls[node][1]
+        return dict(zip(self.roots, self.args, strict=True)).get(node)
 
     def way_back(self, wanted: list) -> list:
         """From the value on: the nodes on the way to some arguments, where they lead, and how."""
