@@ -1,6 +1,7 @@
 """What can be seen of the error of a gradient at a small part of its cost."""
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -141,17 +142,6 @@ def unresolved(
     nothing of this. `slopes` are the lambda f_z + g_z at the beginnings of the steps, where they are known.
     """
     (after, before), n = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1
-    pull = adjoint_pullback(problem, running)
-
-    def rows(ts, zs, lams):
-        """lam f_z + g_z at these nodes."""
-        if many:
-            try:
-                return many(ts, zs)[1](lams, theta=False)[0]
-            except Exception:  # f does not take these nodes
-                pass
-        return np.stack([pull(*node)[1] for node in zip(ts, zs, lams, strict=True)])
-
     some = np.linspace(0, n - 1, SAMPLED).astype(int)
     hard = np.array([step + i for step, *_ in trajectory.hard for i in (-1, 0, 1)], int)
     steps = np.arange(n) if many else np.unique(np.clip(np.concatenate([some, hard]), 0, n - 1))
@@ -159,17 +149,20 @@ def unresolved(
     zs, fs = (x.reshape(n + 1, -1) for x in (trajectory.zs, trajectory.fs))
     left, right, column = after[steps], before[steps + 1], h[:, None]
     slopes = np.nan * zs if slopes is None else slopes.copy()
-    unknown = lambda nodes: np.any(np.isnan(slopes[nodes]), axis=1)
-    starts = steps[unknown(steps)]
-    if starts.size:
-        slopes[starts] = rows(ts[starts], zs[starts], after[starts])
-    slope_left, slope_right = slopes[steps], slopes[steps + 1]
-    other = unknown(steps + 1) | np.any(before[steps + 1] != after[steps + 1], axis=1)  # t1, and jumps
+    unknown = np.any(np.isnan(slopes), axis=1)
+    starts = steps[unknown[steps]]
+    unknown[starts] = False
+    other = unknown[steps + 1] | np.any(before[steps + 1] != after[steps + 1], axis=1)  # t1, and jumps
     ends = steps[other] + 1
-    slope_right[other] = rows(ts[ends], zs[ends], before[ends])
+    at, middles = np.append(starts, ends), ts[steps] + h / 2
     middle = (zs[steps] + zs[steps + 1]) / 2 + column / 8 * (fs[steps] - fs[steps + 1])
+    rows = rows_at(problem, running, many, np.append(ts[at], middles), np.append(zs[at], middle, axis=0))
+    asked = rows(slice(len(at)), np.append(after[starts], before[ends], axis=0))
+    slopes[starts] = asked[: len(starts)]
+    slope_left, slope_right = slopes[steps], slopes[steps + 1]
+    slope_right[other] = asked[len(starts) :]
     lam = (left + right) / 2 - column / 8 * (slope_left - slope_right)  # lambda' = - the slopes
-    slope = rows(ts[steps] + h / 2, middle, lam)
+    slope = rows(slice(len(at), None), lam)
     missed = 1.5 * (right - left) + column * ((slope_left + slope_right) / 4 + slope)
     size = np.maximum(*(np.max(np.abs(x), axis=1) for x in (left, right)))
     part = np.max(np.abs(missed), axis=1) / np.where(size > 0, size, 1.0)
@@ -178,6 +171,23 @@ def unresolved(
     power = trajectory.tableau.order + 1
     smooth = np.sum((384 * part[~rough]) ** (power / 5)) / math.factorial(power)
     return float(np.sum(part[rough]) + smooth * n / len(steps))
+
+
+def rows_at(problem: InitialValueProblem, running, many: Batch | None, ts, zs) -> Callable:
+    """From some of these nodes, a slice, and lam there, (m, D), to lam f_z + g_z: by one trace, if f takes
+    them."""
+    back, pull = None, adjoint_pullback(problem, running)
+    with suppress(Exception):
+        back = many and many(ts, zs)[1]
+
+    def rows(some: slice, lams: np.ndarray) -> np.ndarray:
+        if not back:
+            return np.stack([pull(*node)[1] for node in zip(ts[some], zs[some], lams, strict=True)])
+        whole = np.zeros_like(zs)
+        whole[some] = lams
+        return back(whole, theta=False)[0][some]
+
+    return rows
 
 
 def stands_out(values: np.ndarray, steps: np.ndarray) -> np.ndarray:

@@ -166,7 +166,7 @@ class Sweep:
         """What errors, (N, D), that the steps make come to at the nodes, (N + 1, D), to first order."""
         moved = np.zeros((len(errors) + 1, errors.shape[1]))
         for n, (blocks, step) in enumerate(reversed(self.propagators)):
-            moved[n + 1] = errors[n] + through(blocks, np.swapaxes(step, 1, 2), moved[n])
+            moved[n + 1] = errors[n] + through(blocks, step.swapaxes(1, 2), moved[n])
         return moved
 
     def by_jacobians(self, first, last):

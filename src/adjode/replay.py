@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 
 import autograd.numpy as anp
 import numpy as np
@@ -19,7 +19,8 @@ from autograd.tracer import Box, isbox, toposort
 
 from adjode.batched import Batch, Layout, Nodes, layouts, replays, values_of
 from adjode.problem import InitialValueProblem
-from adjode.solve import FLOAT, Replay, solve
+from adjode.scalars import compiled, straight
+from adjode.solve import Replay, solve
 from adjode.tape import Recorded
 from adjode.trajectory import Trajectory
 from adjode.vjp import run_traced
@@ -133,7 +134,8 @@ def replayed(problem: InitialValueProblem) -> Callable | None:
     if len(shape) != 1:
         lines = [f"z = z.reshape({shape})", *lines, f"{names[end]} = {names[end]}.ravel()"]
     lines += [f"if {names[end]}.dtype is not FLOAT:", "    raise TypeError", f"return {names[end]}"]
-    return compiled(len(constants), tuple(lines))(*constants)
+    flat = compiled("t, z", len(constants), tuple(lines))(*constants)
+    return straight(nodes, roots, end, problem.z0, flat) or flat
 
 
 def said(node: Noted, names: dict, constants: list) -> str:
@@ -158,16 +160,6 @@ def said(node: Noted, names: dict, constants: list) -> str:
         return f"array({ARRAYS[fun].format(', '.join(words[2:]))})"
     words += [f"{key}={constant(x)}" for key, x in kwargs.items()]
     return f"{constant(fun.fun)}({', '.join(words)})"
-
-
-@lru_cache(32)
-def compiled(constants: int, lines: tuple) -> Callable:
-    """The function that takes the constants, and returns that of t and z."""
-    head = f"def given({', '.join(f'c{i}' for i in range(constants))}):\n    def flat(t, z):\n"
-    body = "".join(f"        {line}\n" for line in lines)
-    scope = {"array": np.array, "concatenate": np.concatenate, "FLOAT": FLOAT}
-    exec(compile(f"{head}{body}    return flat", "<f, replayed>", "exec"), scope)
-    return scope["given"]
 
 
 def confirmed(problem: InitialValueProblem, flat: Callable, found: Trajectory) -> bool:

@@ -8,11 +8,13 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 from autograd.core import primitive_vjps
+from autograd.numpy.numpy_boxes import ArrayBox
 
 FLAT = 0.01  # where tanh has a smaller slope, 1 - tanh^2 would lose digits of it
 
 # The rules of autograd's own operations: whoever gives one of them another means it.
-AUTOGRADS = {x: primitive_vjps[x] for x in vars(anp).values() if callable(x) and x in primitive_vjps}
+OPERATIONS = [*filter(callable, vars(anp).values()), ArrayBox.__getitem__]
+AUTOGRADS = {x: primitive_vjps[x] for x in OPERATIONS if x in primitive_vjps}
 
 
 def is_autograds(primitive: Callable) -> bool:
@@ -51,7 +53,8 @@ def vjp_of(argnums, primitive, value, args, kwargs) -> Callable:
 
 def rule(i: int, primitive, value, args) -> Callable | None:
     """For the argument i. What of it does not depend on the covector is computed here, once."""
-    if primitive in RULES and isinstance(value, np.ndarray) and is_autograds(primitive):
+    array = isinstance(value, np.ndarray) or primitive is ArrayBox.__getitem__
+    if primitive in RULES and array and is_autograds(primitive):
         found = RULES[primitive](i, value, args)
         if found:
             return found
@@ -91,7 +94,13 @@ def of_tanh(i: int, value, args) -> Callable | None:
 
 
 def of_multiply(i: int, value, args) -> Callable | None:
-    return by_slope(args[1 - i], value) if np.shape(args[i]) == value.shape else None
+    """For a factor in the shape of the product, or a number."""
+    other = args[1 - i]
+    if np.shape(args[i]) == value.shape:
+        return by_slope(other, value)
+    if np.shape(args[i]) == () and np.shape(other) == value.shape:
+        return lambda v: np.vdot(whole(v, value), other)
+    return None
 
 
 def of_add(i: int, value, args) -> Callable | None:
@@ -159,5 +168,20 @@ def product_of(value) -> Callable:
     return np.dot if value.ndim < 3 else np.matmul
 
 
+def of_entries(i: int, value, args) -> Callable | None:
+    """For x in x[index], where none is taken twice."""
+    x, index = args
+    parts = index if isinstance(index, tuple) else (index,)
+    if not all(part is None or part is ... or type(part) in (int, slice) for part in parts):
+        return None
+
+    def pull(v):
+        row = np.zeros(x.shape, x.dtype)
+        row[index] = whole(v, value)
+        return row
+
+    return pull
+
+
 RULES = {anp.tanh: of_tanh, anp.multiply: of_multiply, anp.add: of_add, anp.subtract: of_subtract}
-RULES |= {anp.matmul: of_product, anp.dot: of_product}
+RULES |= {anp.matmul: of_product, anp.dot: of_product, ArrayBox.__getitem__: of_entries}

@@ -65,7 +65,7 @@ def first_same_as_last(tableau) -> bool:
 
 
 def adaptive_steps(field, z, stops, tableau, rtol, atol, longest=np.inf, tangent=False,
-                   patience=np.inf) -> Iterator:  # fmt: skip
+                   patience=np.inf, stages=stage_derivatives) -> Iterator:  # fmt: skip
     """Yield (t, z, h, k, tries) for each accepted step, and an end (t1, z1, 0, [f(t1, z1)], 0); the
     local error stays below a tenth of atol + rtol |z|, since errors add up on the way, and no step is
     longer than `longest`. `tangent`: steps are bounded by the rate of v' = f_z v, which the error of z
@@ -79,10 +79,11 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, longest=np.inf, tangent
     longest = math.copysign(longest, h)
     power, v, error, held = tableau.order + 1, np.cos(1.0 + np.arange(len(z))), 0.0, 0
     reach, past = ((0.1 * rtol * math.factorial(power)) ** (1 / power), 0.5 * stable(tableau)), None
+    least = np.max(atol)
     for stop in stops[1:]:
         while t != stop:
             if tangent and tries == 0:
-                h, v, decays = bounded(field, t, z, k[-1], h, v, reach, np.max(atol), error, scale)
+                h, v, decays = bounded(field, t, z, k[-1], h, v, reach, least, error, scale)
                 held = held + 1 if decays and past and idles(*past, norm(v)) else held // 2
                 if held > 10 and abs((stops[-1] - t) / h) * len(k) > patience:
                     raise Stiff(f"the problem is stiff at t = {t}")
@@ -91,7 +92,7 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, longest=np.inf, tangent
                 stop if abs(rest) <= max(abs(h), 16 * math.ulp(t)) else t + min(h, rest / 2, key=abs)
             )  # no slivers
             step = t_next - t  # the size that the reverse sweep will see, to the last bit
-            k_new = stage_derivatives(tableau, field, t, z, step, k[-1])
+            k_new = stages(tableau, field, t, z, step, k[-1])
             z_next = z + step * (tableau.b @ k_new)
             scale = 0.1 * (atol + rtol * np.maximum(np.abs(z), np.abs(z_next)))
             error, tries = error_norm(tableau, k_new, step, scale), tries + 1

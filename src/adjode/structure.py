@@ -1,6 +1,8 @@
 """theta as a nest of floats and arrays, and as one vector; plain or traced by autograd."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import autograd.numpy as anp
@@ -48,13 +50,15 @@ def filled(tree: Any, queue: Iterator) -> Any:
 
 def flatten(tree: Any) -> tuple[Any, Callable]:
     """theta -> theta as a vector of shape (P,), and the way back to the structure of `tree`."""
-    parts, skeleton = leaves(tree), rebuild(tree, [None] * len(leaves(tree)))
-    shapes = [np.shape(untraced(part)) for part in parts]
-    ends = np.cumsum([0] + [int(np.prod(shape)) for shape in shapes])
+    parts = leaves(tree)
+    skeleton, shapes = rebuild(tree, [None] * len(parts)), [np.shape(untraced(part)) for part in parts]
+    ends = [0, *accumulate(map(math.prod, shapes))]
 
     def unflatten(vector):
-        new = [anp.reshape(vector[i : i + int(np.prod(s))], s) if s else vector[i]
-               for i, s in zip(ends, shapes, strict=False)]  # fmt: skip
+        xp = anp if isbox(vector) else np
+        new = [xp.reshape(vector[i:j], shape) if shape else vector[i]
+               for (i, j), shape in zip(pairwise(ends), shapes, strict=True)]  # fmt: skip
         return rebuild(skeleton, new)
 
-    return anp.concatenate([np.zeros(0), *map(anp.ravel, parts)]), unflatten
+    xp = anp if any(map(isbox, parts)) else np  # which asks fewer questions
+    return xp.concatenate([np.zeros(0), *map(xp.ravel, parts)]), unflatten

@@ -54,7 +54,7 @@ class Tape:
                 if small and parent in rows:
                     value, (before, ours) = self.value(parent), rows[parent]
                     rows[parent], part = (whole(before, value), ours), whole(part, value)
-                rows[parent] = add_outgrads(rows.get(parent), part)
+                rows[parent] = added(rows.get(parent), part)
         pairs = zip(self.roots[:n], self.args, strict=False)
         return [whole(rows[root][0], x) if root in rows else vspace(x).zeros() for root, x in pairs]
 
@@ -126,6 +126,16 @@ class Tape:
         calls = {node: (fun, pick(value), tuple(map(pick, args)), kwargs)
                  for node, (fun, value, args, kwargs) in self.calls.items()}  # fmt: skip
         return Tape(self.roots, [pick(x) for x in self.args], self.end, calls)
+
+
+def added(row: tuple | None, part) -> tuple:
+    """`add_outgrads`, a sum and whether it is ours to add to, without its questions about plain arrays."""
+    if type(part) is not np.ndarray or (row and type(row[0]) is not np.ndarray):
+        return add_outgrads(row, part)
+    if row is None:
+        return part, False
+    value, ours = row
+    return (np.add(value, part, out=value), True) if ours else (value + part, True)
 
 
 def record(fun: Callable, *args) -> tuple:

@@ -69,10 +69,10 @@ def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Tra
                 kept.append((t, z, k if whole else k[:1].copy()))
     ts, zs, ks = zip(*kept, strict=True)
     d, n = len(zs[0]) - running, len(ts)
-    ts, zs, fs = map(read_only, (np.array(ts), np.stack(zs), np.stack([k[0, :d] for k in ks])))
+    ts, zs, fs = map(read_only, map(np.array, (ts, zs, [k[0, :d] for k in ks])))
     stages, dense, stored = None, None, 0
     if whole:
-        ks = np.stack(ks[:-1])[:, :, :d]
+        ks = np.array(ks[:-1])[:, :, :d]
         stages, stored = ks[:, : len(tableau.b)], ks.shape[0] * ks.shape[1]
         dense = dense_output(tableau, ts, zs[:, :d], ks, shape) if store == "dense" else None
     stats = Stats(field.calls, field.vjps, taken - 1, tried - taken + 1, n + stored)

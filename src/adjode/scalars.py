@@ -1,0 +1,170 @@
+"""Small states in plain numbers: f, and all stages of a step, as straight-line code.
+
+A sum of two arrays of two entries costs NumPy ten times what the two sums cost Python. So what was noted
+of f is done once more, with names in place of numbers: whatever is done to a name writes a line.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+
+import numpy as np
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, array_from_args, concatenate_args
+
+from adjode.steps import Counted, stage_derivatives
+from adjode.tableau import ButcherTableau
+
+MOST = 8  # entries of a state: of more, the sums of a step cost NumPy less
+FLOAT = np.dtype(float)
+LINES = 16  # that cost no more than one operation of NumPy's on a small array
+FUNCTIONS = {
+    "sin": math.sin, "cos": math.cos, "tan": math.tan, "arctan": math.atan, "sinh": math.sinh,
+    "cosh": math.cosh, "tanh": math.tanh, "exp": math.exp, "expm1": math.expm1, "log": math.log,
+    "log1p": math.log1p, "sqrt": math.sqrt,
+}  # fmt: skip
+OPERATORS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/"}
+ARITHMETIC = {
+    np.add, np.subtract, np.multiply, np.true_divide, np.negative, np.power, np.square, np.absolute,
+    *(getattr(np, name) for name in FUNCTIONS), np.sum, np.dot, np.matmul,
+    array_from_args.fun, _array_from_scalar_or_array.fun, concatenate_args.fun, ArrayBox.__getitem__.fun,
+    np.reshape, np.ravel, np.transpose, np.expand_dims, np.squeeze,
+}  # fmt: skip
+
+
+class Lines:
+    """What is written, and the numbers that it names."""
+
+    def __init__(self, most: int):
+        self.most, self.lines, self.constants = most, [], []
+
+    def write(self, form: str, *words) -> "Name":
+        if len(self.lines) == self.most:
+            raise TypeError(f"more than {self.most} lines")
+        name = f"v{len(self.lines)}"
+        self.lines.append(f"{name} = {form.format(*map(self.said, words))}")
+        return Name(name, self)
+
+    def said(self, word) -> str:
+        """A name, or that of a number."""
+        if isinstance(word, Name):
+            return word.name
+        self.constants.append(float(word))
+        return f"c{len(self.constants) - 1}"
+
+
+class Name:
+    """An entry of the state, or what becomes of it."""
+
+    __slots__ = ["lines", "name"]
+    __hash__ = None
+
+    def __init__(self, name: str, lines: Lines):
+        self.name, self.lines = name, lines
+
+    def __pow__(self, power):
+        if not isinstance(power, Name) and power == 2:  # as NumPy does
+            return self * self
+        return self.lines.write("pow({}, {})", self, power)
+
+    def __rpow__(self, base):
+        return self.lines.write("pow({}, {})", base, self)
+
+    def __bool__(self):
+        raise TypeError("a name is neither true nor false")
+
+    def __eq__(self, other):
+        raise TypeError("a name is not compared")
+
+
+def writes(form: str) -> Callable:
+    return lambda *words: words[0].lines.write(form, *words)
+
+
+for method, sign in OPERATORS.items():
+    setattr(Name, f"__{method}__", writes(f"{{}} {sign} {{}}"))
+    setattr(Name, f"__r{method}__", writes(f"{{1}} {sign} {{0}}"))
+for method, form in {"__neg__": "-{}", "__abs__": "abs({})"}.items():
+    setattr(Name, method, writes(form))
+for method in FUNCTIONS:  # NumPy calls them for the entries of arrays of objects
+    setattr(Name, method, writes(f"{method}({{}})"))
+
+
+class Straight:
+    """flat(t, z) in plain numbers, and all stages of a step at once. Where these raise, as a quotient by
+    zero does or the logarithm of less, NumPy says what it is."""
+
+    def __init__(self, entries: Callable, flat: Callable):
+        self.entries, self.flat = entries, flat
+
+    def __call__(self, t: float, z: np.ndarray) -> np.ndarray:
+        try:
+            return np.array(self.entries(t, *z.tolist()))
+        except (ArithmeticError, ValueError):
+            return self.flat(t, z)
+
+    def stages(self, tableau: ButcherTableau, field: Counted, t, z, h, k0) -> np.ndarray:
+        """As `stage_derivatives`, to rounding."""
+        others = len(tableau.b) - 1
+        with suppress(ArithmeticError, ValueError):
+            if field.calls + others <= field.limit:
+                found = unrolled(tableau, len(z))(self.entries, t, h, *z.tolist(), *k0.tolist())
+                field.calls += others
+                return np.array(found).reshape(-1, len(z))
+        return stage_derivatives(tableau, field, t, z, h, k0)
+
+
+def straight(nodes: list, roots: list, end, z: np.ndarray, flat: Callable) -> Straight | None:
+    """What the notes, `adjode.replay.Noted`, say of an f of t and z, if it is but a little arithmetic."""
+    if not 0 < z.size <= MOST:
+        return None
+    lines = Lines(LINES * len(nodes))
+    entries = np.array([Name(f"z{i}", lines) for i in range(z.size)], object).reshape(z.shape)
+    known = dict(zip(roots, (Name("t", lines), entries), strict=True))
+    try:
+        for node in nodes:
+            known[node] = named(node, known)
+        last = ", ".join(map(lines.said, np.ravel(known[end])))
+    except Exception:  # something else is done, or too much
+        return None
+    words = ", ".join(f"z{i}" for i in range(z.size))
+    made = compiled(f"t, {words}", len(lines.constants), (*lines.lines, f"return ({last},)"))
+    return Straight(made(*lines.constants), flat)
+
+
+def named(node, known: dict):
+    """The call of a node, with names."""
+    (fun, value, args, kwargs), ours = node.call, dict(zip(node.argnums, node.parents, strict=True))
+    if fun.fun not in ARITHMETIC or np.asarray(value).dtype != float:
+        raise TypeError(f"{fun.__name__} may do something else with names")
+    words = [known[ours[i]] if i in ours else x for i, x in enumerate(args)]
+    if fun is ArrayBox.__getitem__:
+        words[0] = np.asarray(words[0], object)
+    found = np.asarray(fun.fun(*words, **kwargs), object)[()]  # a name, if there is but one
+    if np.shape(found) != np.shape(value):
+        raise TypeError(f"{fun.__name__} does something else with names")
+    return found
+
+
+@lru_cache
+def unrolled(tableau: ButcherTableau, d: int) -> Callable:
+    """The k_i of an explicit step one after the other, from f, t, h, the entries of z and of k_0."""
+    every = lambda name: ", ".join(f"{name}{e}" for e in range(d))
+    lines, stages = [], range(len(tableau.b))
+    for i, row, c in zip(stages[1:], tableau.a.tolist()[1:], tableau.c.tolist()[1:], strict=True):
+        shift = lambda e, row=row: " + ".join(f"{a!r} * k{j}_{e}" for j, a in enumerate(row) if a)
+        states = ", ".join(f"z{e} + h * ({shift(e) or 0})" for e in range(d))
+        lines.append(f"{every(f'k{i}_')}, = f(t + {c!r} * h, {states})")
+    lines.append(f"return {', '.join(every(f'k{i}_') for i in stages)}")
+    return compiled(f"f, t, h, {every('z')}, {every('k0_')}", 0, tuple(lines))()
+
+
+@lru_cache(64)
+def compiled(args: str, constants: int, lines: tuple) -> Callable:
+    """The function that takes the constants, and returns that of the arguments."""
+    head = f"def given({', '.join(f'c{i}' for i in range(constants))}):\n    def written({args}):\n"
+    body = "".join(f"        {line}\n" for line in lines)
+    scope = {"array": np.array, "concatenate": np.concatenate, "pow": math.pow, "FLOAT": FLOAT, **FUNCTIONS}
+    exec(compile(f"{head}{body}    return written", "<f, replayed>", "exec"), scope)
+    return scope["given"]

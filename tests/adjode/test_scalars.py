@@ -1,0 +1,317 @@
+"""Small states in plain numbers: the values of f to rounding, or NumPy's."""
+
+import math
+from itertools import product
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd.extend import defvjp, primitive
+from autograd.tracer import getval, isbox
+
+import adjode
+from adjode import replay, scalars
+from adjode.replay import replayed, solve_replayed
+from adjode.scalars import FUNCTIONS, LINES, MOST, Lines, Name, Straight, unrolled
+from adjode.solve import Replay
+from adjode.steps import Counted, stage_derivatives
+from adjode.tableau import adaptive_tableau
+
+NET, NET_THETA = adjode.mlp([2, 6, 2], seed=3)
+W = np.array([[-0.2, 1.0], [-1.0, -0.1]])
+Z = np.array([0.7, -0.4])
+OPTIONS = {"store": "stages", "rtol": 1e-7, "atol": 1e-9}
+
+
+def problem_of(f, z0=Z, theta=W, t0=0.0, t1=2.0):
+    return adjode.InitialValueProblem(f, z0, t0, t1, theta)
+
+
+def lorenz(t, z, w):
+    x, y, u = z
+    return anp.array([w[0] * (y - x), x * (w[1] - u) - y, x * y - w[2] * u])
+
+
+def lotka_volterra(t, z, w):
+    x, y = z[..., 0], z[..., 1]
+    return anp.stack([w[0] * x - w[1] * x * y, x * y - y], axis=-1)
+
+
+ARITHMETIC = {
+    "net": (NET, Z, NET_THETA),
+    "Lorenz": (lorenz, [1.0, 0.5, 20.0], np.array([10.0, 28.0, 8 / 3])),
+    "Lotka-Volterra": (lotka_volterra, np.abs(Z)[None], np.array([1.5, 0.9])),
+    "pendulum": (lambda t, z, w: anp.array([z[1] * anp.cos(t), -w * anp.sin(z[0])]), Z, 1.3),
+    "stack": (lambda t, z, w: anp.stack([w["a"] * z[1], -(z[0] ** 3) / w["b"]]), Z, {"a": 1.2, "b": 0.8}),
+    "concatenate": (lambda t, z, w: anp.concatenate([z[1:], -w * z[:1]]), Z, 1.1),
+    "columns": (lambda t, z, w: anp.concatenate([z[:, 1:], -w * z[:, :1]], axis=1), [Z, 2 * Z], 1.1),
+    "products": (lambda t, z, w: anp.dot(z, w) + w @ z - anp.dot(w, anp.dot(2.0, z)) * (z @ z), Z, W),
+    "a table": (lambda t, z, w: anp.tanh(z @ w) * t, np.array([Z, -Z, 2 * Z]), W),
+    "powers": (lambda t, z, w: z**2 - z**3 + (2 + z) ** -2 - 2.0**z + (3 + z) ** (z / 2), Z, ()),
+    "numbers on the left": (lambda t, z, w: 1 - z + 2 * z - 1 / (3 + z) + 0.5 + w, Z, 0.3),
+    "whole numbers": (lambda t, z, w: np.array([1, 2]) * z - np.array([3, 1]), Z, ()),
+    "single precision": (lambda t, z, w: np.float32(0.1) * z + np.array([0.1], np.float32), Z, ()),
+    "constants": (lambda t, z, w: anp.array([z[1], 3, w]), [1.0, 2.0, 3.0], 0.5),
+    "sums": (lambda t, z, w: anp.sum(w * z, axis=1, keepdims=True)[:, 0] + anp.sum(z), Z, W),
+    "shapes": (lambda t, z, w: anp.ravel(anp.transpose(anp.reshape(z, (1, 2)))) + z[None].T[:, 0], Z, ()),
+    "axes": (lambda t, z, w: anp.squeeze(anp.expand_dims(z, 0)) * anp.abs(z) - anp.square(z), Z, ()),
+    "a number": (lambda t, z, w: w * anp.exp(-z) + anp.sqrt(t + 1), 0.3, 0.7),
+    "t alone": (lambda t, z, w: w * anp.cos(t) * np.ones(2), Z, 0.7),
+    "z as it is": (lambda t, z, w: z, Z, ()),
+    "nothing but signs": (lambda t, z, w: -z, Z, ()),
+}
+
+
+@primitive
+def doubled(x):
+    return 2.0 * x
+
+
+defvjp(doubled, lambda ans, x: lambda v: 2.0 * v)
+
+OTHERWISE = {
+    "comparison": lambda t, z, w: anp.where(z > 0.1, w @ z, -z),
+    "larger": lambda t, z, w: w @ anp.maximum(z, 0.1 * z),
+    "sorted": lambda t, z, w: w @ anp.sort(z),
+    "signs": lambda t, z, w: anp.sign(z) * z,
+    "a primitive of one's own": lambda t, z, w: doubled(z),
+    "complex between": lambda t, z, w: anp.real(anp.exp(1j * z)),
+    "rounded to single": lambda t, z, w: (w @ z).astype(np.float32).astype(float),
+    "without what is not a number": lambda t, z, w: anp.nan_to_num(w @ z),
+    "a power of a truth": lambda t, z, w: z * (z > 0.1),
+    "a function of a number among names": lambda t, z, w: anp.sin(anp.array([z[0], 0.5])),
+    "a kind asked for": lambda t, z, w: anp.array([z[1], z[0]], dtype=float),
+}
+
+
+@pytest.mark.parametrize("name", ARITHMETIC)
+def test_arithmetic_is_done_in_plain_numbers(name):
+    f, z0, theta = ARITHMETIC[name]
+    problem = problem_of(f, z0, theta)
+    found = replayed(problem)
+    assert isinstance(found, Straight)
+    for t in (0.3, 1.9):
+        z = problem.z0 * (1.0 + 0.3 * t)
+        numbers = found.entries(t, *z.ravel().tolist())
+        assert all(type(x) is float for x in numbers)
+        np.testing.assert_allclose(numbers, np.ravel(f(t, z, theta)), rtol=1e-14, atol=1e-15)
+        np.testing.assert_array_equal(found(t, z.ravel()), numbers)
+        np.testing.assert_array_equal(found.flat(t, z.ravel()), np.ravel(f(t, z, theta)))
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_what_is_no_arithmetic_is_left_to_numpy(name):
+    f = OTHERWISE[name]
+    found = replayed(problem_of(f))
+    assert found and not isinstance(found, Straight)
+    np.testing.assert_array_equal(found(0.3, 1.1 * Z), f(0.3, 1.1 * Z, W))
+
+
+@pytest.mark.parametrize("method", ["auto", "dopri5"])
+@pytest.mark.parametrize("name", ["net", "Lorenz", "Lotka-Volterra", "a table", "z as it is"])
+def test_a_solve_in_plain_numbers_is_the_same_to_rounding(name, method):
+    problem = problem_of(*ARITHMETIC[name], t1=0.6)
+    found, wanted = (solver(problem, method=method, **OPTIONS) for solver in (solve_replayed, adjode.solve))
+    assert isinstance(found.replayed, Straight) and found.stats == wanted.stats
+    for part in ("ts", "zs", "fs", "stages"):
+        one, other = getattr(found, part), getattr(wanted, part)  # rounding has its part in the next step
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6 * np.max(np.abs(other)))
+
+
+@pytest.mark.parametrize("name", ["net", "Lotka-Volterra", "a table"])
+def test_an_implicit_solve_takes_them_as_well(name):
+    problem, options = problem_of(*ARITHMETIC[name]), OPTIONS | {"method": "radau"}
+    found, wanted = solve_replayed(problem, **options), adjode.solve(problem, **options)
+    assert isinstance(found.replayed, Straight)
+    np.testing.assert_allclose(found.zs[-1], wanted.zs[-1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["net", "Lorenz", "Lotka-Volterra"])
+def test_a_gradient_is_the_same_to_rounding(name, monkeypatch):
+    problem = problem_of(*ARITHMETIC[name])
+    loss = adjode.Loss(terminal=lambda z, w: anp.sum(z**2))
+    value, found = adjode.value_and_gradient(problem, loss)
+    monkeypatch.setattr(replay, "straight", lambda *notes: None)
+    other, wanted = adjode.value_and_gradient(problem, loss)
+    assert value == pytest.approx(other, rel=1e-11) and found.stats == wanted.stats
+    np.testing.assert_allclose(found.z0, wanted.z0, rtol=1e-9)
+    for one, other in zip(*(adjode.structure.leaves(x.theta) for x in (found, wanted)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9 * np.max(np.abs(other)))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_is_the_one_of_that_name(name):
+    function = getattr(anp, name)
+    found = replayed(problem_of(lambda t, z, w: function(z) + function(t + 0.2)))
+    for z in (np.array([0.3, 1.4]), np.array([2.5, 0.01])):
+        wanted = getattr(np, name)(z) + getattr(np, name)(0.6)
+        np.testing.assert_allclose(found.entries(0.4, *z.tolist()), wanted, rtol=1e-14)
+
+
+BEYOND = {  # f, and a state where Python raises
+    "a quotient by zero": (lambda t, z, w: w / z, [0.0, 1.0]),
+    "a logarithm of less": (lambda t, z, w: anp.log(z), [-1.0, 0.0]),
+    "a root of less": (lambda t, z, w: anp.sqrt(z), [-1.0, 4.0]),
+    "a power of less": (lambda t, z, w: z**1.5, [-1.0, 4.0]),
+    "a power of zero": (lambda t, z, w: z**-1, [0.0, 4.0]),
+    "too large an exponential": (lambda t, z, w: anp.exp(z), [1000.0, 0.0]),
+    "too large a power": (lambda t, z, w: z**9, [1e200, 1.0]),
+    "an infinite angle": (lambda t, z, w: anp.sin(z), [math.inf, 1.0]),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_where_python_raises_numpy_says_what_it_is(name):
+    f, z = BEYOND[name]
+    found, tableau = replayed(problem_of(f, [0.5, 0.6], 2.0)), adaptive_tableau("dopri5")
+    with pytest.raises((ArithmeticError, ValueError)):
+        found.entries(0.0, *z)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(found(0.0, np.array(z)), f(0.0, np.array(z), 2.0))
+        start, k0, counted = np.array([0.5, 0.6]), (np.array(z) - [0.5, 0.6]) * 5, Counted(found)
+        stages = found.stages(tableau, counted, 0.0, start, 1.0, k0)  # the second stage is at z
+        wanted = stage_derivatives(tableau, found.flat, 0.0, start, 1.0, k0)
+    np.testing.assert_allclose(stages, wanted, rtol=1e-12)
+    assert not np.all(np.isfinite(stages[1])) and counted.calls == len(tableau.b) - 1
+
+
+def test_a_trial_step_that_leaves_the_domain_is_rejected():
+    """z = (1 - t / 2)^2: near the end, a step may go beyond it, where there is no root."""
+    problem = problem_of(lambda t, z, w: -w * anp.sqrt(z), [1.0, 1.0], 1.0, t1=1.999)
+    flat, raised, options = replayed(problem), [], {"rtol": 1e-2, "atol": 1e-2, "store": "stages"}
+
+    def entries(*args):
+        try:
+            return flat.entries(*args)
+        except ValueError:
+            raised.append(args)
+            raise
+
+    f = Replay(problem.f, Straight(entries, flat.flat))
+    found = adjode.solve(problem_of(f, [1.0, 1.0], 1.0, t1=1.999), **options)
+    wanted = adjode.solve(problem, **options)
+    assert raised and found.stats == wanted.stats and found.stats.rejected > 0
+    np.testing.assert_allclose(found.zs, wanted.zs, rtol=1e-6)
+
+
+TABLEAUS = [adaptive_tableau("dopri5"), adaptive_tableau("dop853"), adjode.rk4(), adjode.euler(),
+            adjode.ButcherTableau("at once", 1, [[0, 0], [0, 0]], [0.5, 0.5], [0, 0])]  # fmt: skip
+
+
+@pytest.mark.parametrize("tableau, d", [*product(TABLEAUS, (1, 2, 3, MOST))])
+def test_stages_at_once_are_the_stages(tableau, d):
+    z, k0 = np.cos(1.0 + np.arange(2.0 * d)).reshape(2, d)
+    entries = lambda t, *z: tuple(t * x - 0.3 * y * y for x, y in zip(z, z[1:] + z[:1], strict=True))
+    asked, wanted_at = [], []
+    field = lambda t, *z: asked.append((t, *z)) or entries(t, *z)
+    plain = lambda t, z: wanted_at.append((t, *z.tolist())) or np.array(entries(t, *z.tolist()))
+    found = np.array(unrolled(tableau, d)(field, 0.4, 0.2, *z.tolist(), *k0.tolist())).reshape(-1, d)
+    wanted = stage_derivatives(tableau, plain, 0.4, z, 0.2, k0)
+    np.testing.assert_allclose(found, wanted, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(asked, wanted_at, rtol=1e-14, atol=1e-15)
+
+
+def test_a_budget_ends_at_the_same_evaluation():
+    problem = problem_of(*ARITHMETIC["Lorenz"], t1=20.0)
+    flat, words = replayed(problem), []
+    for f in (problem.f, Replay(problem.f, flat)):
+        one = adjode.InitialValueProblem(f, problem.z0, 0.0, 20.0, problem.theta)
+        with pytest.raises(adjode.IntegrationError, match="used 307 evaluations") as caught:
+            adjode.solve(one, max_evaluations=307, **OPTIONS)
+        words.append(str(caught.value).split(" and stands")[0])
+    assert words[0] == words[1]
+
+
+@pytest.mark.parametrize("left, at_once", [(12, True), (11, False)])
+def test_a_step_is_done_at_once_if_the_budget_has_it(left, at_once):
+    tableau, flat = adaptive_tableau("dop853"), replayed(problem_of(lambda t, z, w: w @ z))
+    field, k0 = Counted(flat, limit=20 + left, calls=20), flat(0.0, Z)
+    if at_once:
+        assert flat.stages(tableau, field, 0.0, Z, 0.1, k0).shape == (13, 2)
+    else:
+        with pytest.raises(adjode.IntegrationError, match="used 31 evaluations"):
+            flat.stages(tableau, field, 0.0, Z, 0.1, k0)
+    assert field.calls == 20 + left
+
+
+@pytest.mark.parametrize("method", ["dop853", "dopri5", "radau"])
+def test_what_is_hidden_between_the_nodes_is_refused(method):
+    """As in test_replay.py: the stages are held against f, whatever they were computed by."""
+    plain = problem_of(lambda t, z, w: z @ w.T)
+    known = np.append(solve_replayed(plain, store="stages", method=method).ts, [0.002, 0.004])
+    f = lambda t, z, w: (z @ w.T) * np.where(np.isin(getval(t), known), 1.0, 1.01)
+    loss = adjode.Loss(terminal=lambda z, w: anp.sum(z**2))
+    assert isinstance(solve_replayed(problem_of(f), store="stages", method=method).replayed, Straight)
+    with pytest.raises(adjode.GradientError, match="looks into what autograd traces"):
+        adjode.value_and_gradient(problem_of(f), loss, method=method)
+
+
+def test_a_wrong_line_is_seen(monkeypatch):
+    """Were a name to do something else than f, the value is not that of f, and f is called."""
+    monkeypatch.setattr(Name, "sin", Name.cos)
+    problem = problem_of(lambda t, z, w: anp.sin(z @ w))
+    assert isinstance(replayed(problem), Straight)
+    assert not solve_replayed(problem, **OPTIONS).replayed
+
+
+@pytest.mark.parametrize("d, straight", [(MOST, True), (MOST + 1, False)])
+def test_of_more_entries_numpy_is_faster(d, straight):
+    found = replayed(problem_of(lambda t, z, w: -w * z, np.ones(d), 0.5))
+    assert isinstance(found, Straight) == straight
+
+
+@pytest.mark.parametrize("inner, straight", [(3, True), (4, False)])
+def test_more_than_a_few_lines_for_an_operation_are_too_many(inner, straight):
+    """A product of a row of `inner` sums, over and over, is 3 (2 inner - 1) lines."""
+    a, b = np.ones((3, inner)), np.ones((inner, 3))
+    found = replayed(problem_of(lambda t, z, w: z @ a @ b, np.ones(3), ()))
+    lines = inner * 5 + 3 * (2 * inner - 1)
+    assert isinstance(found, Straight) == straight == (lines <= 2 * LINES)
+
+
+def test_an_empty_state_has_no_lines():
+    assert not isinstance(replayed(problem_of(lambda t, z, w: -z, np.zeros(0), ())), Straight)
+
+
+def test_a_name_is_nothing_but_a_name():
+    name = Name("z0", Lines(9))
+    with pytest.raises(TypeError, match="neither true nor false"):
+        bool(name)
+    for compare in (lambda: name == name, lambda: name != 1.0):
+        with pytest.raises(TypeError, match="not compared"):
+            compare()
+    for wrong in (lambda: name < 1.0, lambda: hash(name), lambda: float(name), lambda: name % 2):
+        with pytest.raises(TypeError):
+            wrong()
+
+
+def test_what_is_written():
+    lines = Lines(8)
+    x, y = Name("x", lines), Name("y", lines)
+    2.0 - x * y / 3
+    -abs(x.tanh())
+    y**2
+    x**3
+    with pytest.raises(TypeError, match="more than 8 lines"):
+        x + y
+    assert lines.lines == [
+        *("v0 = x * y", "v1 = v0 / c0", "v2 = c1 - v1", "v3 = tanh(x)", "v4 = abs(v3)", "v5 = -v4"),
+        *("v6 = y * y", "v7 = pow(x, c2)"),
+    ]
+    assert lines.constants == [3.0, 2.0, 3.0]
+
+
+def test_the_lines_are_compiled_once_whatever_theta_is(monkeypatch):
+    compiled = scalars.compiled
+    compiled.cache_clear()
+    for w in (0.7, 0.3, 2.0):
+        found = replayed(problem_of(lambda t, z, w: w * anp.sin(z) * t, theta=w))
+        np.testing.assert_allclose(found(2.0, Z), w * np.sin(Z) * 2.0, rtol=1e-14)
+    assert compiled.cache_info().misses == 2  # NumPy's, and these
+
+
+def test_f_sees_no_names():
+    seen = []
+    problem = problem_of(lambda t, z, w: seen.append(z) or w @ z)
+    solve_replayed(problem, **OPTIONS)
+    assert all(isbox(z) or z.dtype == float for z in seen)
