@@ -75,7 +75,8 @@ def odeint(f: Callable, z0: Any, ts: Any, theta: Any, *, rtol: float = 1e-6, ato
     states and of what they should be, and no better than the states: take a smaller rtol there, or
     `value_and_gradient`, which sees the loss.
 
-    Where a discrete gradient will be asked for, f is called once for what it does, and that is replayed.
+    Where a discrete gradient will be asked for, f is called once for what it does, and that is replayed, to
+    rounding.
     An f that decides by the values of t or z, or takes no batch, is called each time; but it must not look
     into what autograd traces (`._value`), nor rely on being called.
 

@@ -95,8 +95,8 @@ class Straight:
     """flat(t, z) in plain numbers, and all stages of a step at once. Where these raise, as a quotient by
     zero does or the logarithm of less, NumPy says what it is."""
 
-    def __init__(self, entries: Callable, flat: Callable):
-        self.entries, self.flat = entries, flat
+    def __init__(self, entries: Callable, flat: Callable, lines: tuple = ()):
+        self.entries, self.flat, self.lines = entries, flat, lines
 
     def __call__(self, t: float, z: np.ndarray) -> np.ndarray:
         try:
@@ -128,9 +128,9 @@ def straight(nodes: list, roots: list, end, z: np.ndarray, flat: Callable) -> St
         last = ", ".join(map(lines.said, np.ravel(known[end])))
     except Exception:  # something else is done, or too much
         return None
-    words = ", ".join(f"z{i}" for i in range(z.size))
-    made = compiled(f"t, {words}", len(lines.constants), (*lines.lines, f"return ({last},)"))
-    return Straight(made(*lines.constants), flat)
+    words, text = ", ".join(f"z{i}" for i in range(z.size)), (*lines.lines, f"return ({last},)")
+    made = compiled(f"t, {words}", len(lines.constants), text)
+    return Straight(made(*lines.constants), flat, text)
 
 
 def named(node, known: dict):

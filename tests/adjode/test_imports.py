@@ -17,6 +17,7 @@ ORDER = [
         "rules",
         "tape",
         "batched",
+        "scalars",
         "replay",
         "fast",
         "continuous",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from autograd.core import primitive_vjps
 from autograd.extend import defvjp, primitive
+from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import trace_primitives_map
 
 import adjode
@@ -98,6 +99,9 @@ def test_sums_and_products_are_those_of_autograd():
         "a factor that is smaller": (lambda a, row, column: a * row * column, (a, row, column)),
         "rows times columns": (lambda row, column: row * column, (row, column)),
         "twice the same": (lambda a: a + a * a, (a,)),
+        "a number": (lambda x, a: x * a + a * x, (0.3, a)),
+        "a number for cases": (lambda x, c: x * c, (np.array(0.3), c)),
+        "a number times a row": (lambda x, a: anp.exp(x * a[:, :1]) * a, (0.3, a)),
     }.values():
         value, back, _ = record(fun, *given)
         v = RNG.normal(size=np.shape(value))
@@ -109,11 +113,61 @@ def test_sums_and_products_are_those_of_autograd():
 def test_sums_and_products_ask_autograd_nothing(monkeypatch):
     a, row = RNG.normal(size=(4, 3)), RNG.normal(size=3)
     refuse(monkeypatch, anp.add, anp.multiply, anp.subtract)
+    assert vjp_of((0,), anp.multiply, 0.3 * a, (0.3, a), {})(a) == [pytest.approx(np.sum(a * a), rel=1e-14)]
     assert vjp_of((0, 1), anp.subtract, row - a, (row, a), {})(a)[0].shape == (3,)
     assert vjp_of((0, 1), anp.add, a + row, (a, row), {})(a)[1].shape == (3,)
     assert vjp_of((0,), anp.multiply, a * row, (a, row), {})(a)[0].shape == (4, 3)
     with pytest.raises(AssertionError):
         vjp_of((1,), anp.multiply, a * row, (a, row), {})
+
+
+INDICES = [0, -1, np.s_[1:], np.s_[::-2], np.s_[...], None, np.s_[1, 2], np.s_[..., 1], np.s_[:, None, 1:],
+           np.s_[0, ..., None], np.s_[2:1]]  # fmt: skip
+TWICE = [
+    [0, 0, 2],
+    np.array([1, -1]),
+    np.s_[:, [0, 0]],
+    np.array([True, False, True, True]),
+    np.int64(1),
+    True,
+]
+
+
+@pytest.mark.parametrize("index", [*INDICES, *TWICE], ids=str)
+@pytest.mark.parametrize("axes", [(), (0,), (0, 1)])
+def test_the_rows_of_entries_are_those_of_autograd(index, axes):
+    z = RNG.normal(size=(4, 3))
+    fun = lambda z: anp.sin(z)[index] * 2.0
+    value, tape, _ = record(fun, z)
+    v = RNG.normal(size=[1 if i in axes else size for i, size in enumerate(value.shape)])
+    (wanted,) = adjode.pullback(fun, z)[1](np.array(np.broadcast_to(v, value.shape)))
+    np.testing.assert_allclose(tape(v)[0], wanted, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("index", [*INDICES, *TWICE], ids=str)
+def test_of_entries_that_are_taken_once_autograd_is_asked_nothing(index, monkeypatch):
+    z = RNG.normal(size=(4, 3))
+    refuse(monkeypatch, ArrayBox.__getitem__)
+    ask = lambda: vjp_of((0,), ArrayBox.__getitem__, z[index], (z, index), {})(np.ones(np.shape(z[index])))
+    if any(index is one for one in TWICE):
+        with pytest.raises(AssertionError):
+            ask()
+    else:
+        wanted = np.zeros((4, 3))
+        wanted[index] = 1.0
+        np.testing.assert_array_equal(ask()[0], wanted)
+
+
+def test_who_gives_entries_another_rule_means_it(monkeypatch):
+    mine = lambda argnums, value, args, kwargs: lambda v: [np.full(3, 7.0)]
+    monkeypatch.setitem(primitive_vjps, ArrayBox.__getitem__, mine)
+    np.testing.assert_array_equal(record(lambda z: z[0], np.ones(3))[1](1.0)[0], np.full(3, 7.0))
+
+
+def test_entries_of_single_precision_keep_it():
+    x = np.ones(3, np.float32)
+    (row,) = vjp_of((0,), ArrayBox.__getitem__, x[1:], (x, np.s_[1:]), {})(x[1:])
+    assert row.dtype == np.float32
 
 
 def test_tanh_keeps_the_digits_of_small_slopes():

@@ -9,7 +9,7 @@ from autograd.tracer import trace_primitives_map
 
 import adjode
 from adjode.curvature.tangent import pushforward
-from adjode.tape import record
+from adjode.tape import added, record
 
 RNG = np.random.default_rng(2)
 Z, W = RNG.normal(size=3), RNG.normal(size=(3, 3))
@@ -210,3 +210,24 @@ def test_a_part_is_the_tape_of_these_entries_alone(first, last):
         lambda x: x[first:last] if np.ndim(x) else x
     )
     np.testing.assert_array_equal(idle(np.ones((last - first, 2)))[0], np.zeros((last - first, 3)))
+
+
+def test_parts_of_a_row_are_added_up_and_nothing_else_is_written_to():
+    z, v = np.array([0.5, -1.0, 2.0]), np.array([1.0, 3.0, -2.0])
+    fun = lambda z: z + z + z * 2.0 + anp.exp(z[[0, 0, 1]]) + z[::-1] * 3.0 + 5.0 * z
+    _, tape, _ = record(fun, z)
+    kept = v.copy()
+    for _ in range(2):
+        np.testing.assert_allclose(tape(v), adjode.pullback(fun, z)[1](v), rtol=1e-14)
+    np.testing.assert_array_equal(v, kept)
+
+
+def test_a_row_that_is_ours_is_added_to_in_place():
+    one, two = np.ones(3), np.full(3, 2.0)
+    row = added(None, one)
+    assert row[0] is one and not row[1]
+    whole, ours = added(row, two)
+    assert ours and whole is not one and added((whole, ours), two)[0] is whole
+    np.testing.assert_array_equal(whole, np.full(3, 5.0))
+    np.testing.assert_array_equal(one, np.ones(3))
+    assert added(added(None, 1.0), 2.0) == (3.0, True)  # plain numbers
