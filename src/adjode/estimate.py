@@ -219,7 +219,8 @@ def unseen(
     tableau = trajectory.tableau
     if flatten(problem.theta)[0].size == 0:
         return 0.0
-    some, new = np.flatnonzero(np.any(tableau.errors != 0, axis=0)), nudged(problem)
+    some = np.flatnonzero(np.any(tableau.errors != 0, axis=0))
+    new = nudged(problem) if running or moves is None else None
     at_once = n if moves is not None else max(10, 2000 // problem.z0.size)
     for steps in np.array_split(np.arange(n), -(-n // at_once)):
         h, c = np.diff(trajectory.ts)[steps], tableau.c[some]

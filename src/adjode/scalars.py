@@ -1,4 +1,4 @@
-"""Small states in plain numbers: f, and all stages of a step, as straight-line code.
+"""Small states in plain numbers: f, and a whole step, as straight-line code.
 
 A sum of two arrays of two entries costs NumPy ten times what the two sums cost Python. So what was noted
 of f is done once more, with names in place of numbers: whatever is done to a name writes a line.
@@ -13,7 +13,7 @@ import numpy as np
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, array_from_args, concatenate_args
 
-from adjode.steps import Counted, stage_derivatives
+from adjode.steps import Counted, trial_step
 from adjode.tableau import ButcherTableau
 
 MOST = 8  # entries of a state: of more, the sums of a step cost NumPy less
@@ -92,7 +92,7 @@ for method in FUNCTIONS:  # NumPy calls them for the entries of arrays of object
 
 
 class Straight:
-    """flat(t, z) in plain numbers, and all stages of a step at once. Where these raise, as a quotient by
+    """flat(t, z) in plain numbers, and a whole step. Where these raise, as a quotient by
     zero does or the logarithm of less, NumPy says what it is."""
 
     def __init__(self, entries: Callable, flat: Callable, lines: tuple = ()):
@@ -104,15 +104,17 @@ class Straight:
         except (ArithmeticError, ValueError):
             return self.flat(t, z)
 
-    def stages(self, tableau: ButcherTableau, field: Counted, t, z, h, k0) -> np.ndarray:
-        """As `stage_derivatives`, to rounding."""
-        others = len(tableau.b) - 1
+    def trial(self, tableau: ButcherTableau, field: Counted, t, z, h, k0, rtol, atol) -> tuple:
+        """As `trial_step`, to rounding."""
+        others, d = len(tableau.b) - 1, len(z)
         with suppress(ArithmeticError, ValueError):
             if field.calls + others <= field.limit:
-                found = unrolled(tableau, len(z))(self.entries, t, h, *z.tolist(), *k0.tolist())
+                step = unrolled(tableau, d)
+                *numbers, error = step(self.entries, t, h, rtol, atol, *z.tolist(), *k0.tolist())
                 field.calls += others
-                return np.array(found).reshape(-1, len(z))
-        return stage_derivatives(tableau, field, t, z, h, k0)
+                found = np.array(numbers).reshape(-1, d)
+                return found[:-2], found[-2], found[-1], error
+        return trial_step(tableau, field, t, z, h, k0, rtol, atol)
 
 
 def straight(nodes: list, roots: list, end, z: np.ndarray, flat: Callable) -> Straight | None:
@@ -149,15 +151,25 @@ def named(node, known: dict):
 
 @lru_cache
 def unrolled(tableau: ButcherTableau, d: int) -> Callable:
-    """The k_i of an explicit step one after the other, from f, t, h, the entries of z and of k_0."""
+    """An explicit step, from f, t, h, rtol, atol, and the entries of z and of k_0, to those of all k_i, of z
+    after it, of what it may be off by, and how often it is. Raises ArithmeticError where that is too far."""
     every = lambda name: ", ".join(f"{name}{e}" for e in range(d))
-    lines, stages = [], range(len(tableau.b))
-    for i, row, c in zip(stages[1:], tableau.a.tolist()[1:], tableau.c.tolist()[1:], strict=True):
-        shift = lambda e, row=row: " + ".join(f"{a!r} * k{j}_{e}" for j, a in enumerate(row) if a)
-        states = ", ".join(f"z{e} + h * ({shift(e) or 0})" for e in range(d))
-        lines.append(f"{every(f'k{i}_')}, = f(t + {c!r} * h, {states})")
-    lines.append(f"return {', '.join(every(f'k{i}_') for i in stages)}")
-    return compiled(f"f, t, h, {every('z')}, {every('k0_')}", 0, tuple(lines))()
+    most = lambda name: f"max({every(name)}, 0.0)"
+    total = lambda row, e: " + ".join(f"{a!r} * k{i}_{e}" for i, a in enumerate(row) if a) or "0.0"
+    lines, names, errors = [], [f"k{i}_" for i in range(len(tableau.b))], tableau.errors.tolist()
+    for name, row, c in zip(names[1:], tableau.a.tolist()[1:], tableau.c.tolist()[1:], strict=True):
+        states = ", ".join(f"z{e} + h * ({total(row, e)})" for e in range(d))
+        lines.append(f"{every(name)}, = f(t + {c!r} * h, {states})")
+    for e in range(d):
+        lines.append(f"n{e} = z{e} + h * ({total(tableau.b.tolist(), e)})")
+        lines.append(f"s{e} = 0.1 * (atol + rtol * max(abs(z{e}), abs(n{e})))")
+        lines += [f"x{m}_{e} = abs(h * ({total(row, e)})) / s{e}" for m, row in enumerate(errors)]
+    sums = " + ".join(f"{name}{e}" for name in ("n", *names) for e in range(d))
+    lines += [f"if 0.0 * ({sums}):", "    raise ArithmeticError", f"error = {most('x0_')}"]
+    if len(errors) == 2:
+        lines.append(f"error = error and error ** 2 / hypot(error, 0.1 * {most('x1_')})")
+    lines.append(f"return {', '.join(map(every, (*names, 'n', 's')))}, error")
+    return compiled(f"f, t, h, rtol, atol, {every('z')}, {every('k0_')}", 0, tuple(lines))()
 
 
 @lru_cache(64)
@@ -165,6 +177,7 @@ def compiled(args: str, constants: int, lines: tuple) -> Callable:
     """The function that takes the constants, and returns that of the arguments."""
     head = f"def given({', '.join(f'c{i}' for i in range(constants))}):\n    def written({args}):\n"
     body = "".join(f"        {line}\n" for line in lines)
-    scope = {"array": np.array, "concatenate": np.concatenate, "pow": math.pow, "FLOAT": FLOAT, **FUNCTIONS}
+    scope = {"array": np.array, "concatenate": np.concatenate, "FLOAT": FLOAT}
+    scope |= {"pow": math.pow, "hypot": math.hypot, **FUNCTIONS}
     exec(compile(f"{head}{body}    return written", "<f, replayed>", "exec"), scope)
     return scope["given"]

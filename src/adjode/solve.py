@@ -8,7 +8,7 @@ import numpy as np
 from autograd.tracer import isbox
 
 from adjode.problem import InitialValueProblem, IntegrationError, check_times, read_only
-from adjode.steps import FEWEST, Counted, Stiff, adaptive_steps, fixed_steps, stage_derivatives
+from adjode.steps import FEWEST, Counted, Stiff, adaptive_steps, fixed_steps, trial_step
 from adjode.stiff import implicit_cost, implicit_fixed_steps, implicit_steps, state_jacobian
 from adjode.tableau import ButcherTableau, adaptive_tableau, check_tableau, with_first_stage
 from adjode.trajectory import Trajectory, collect
@@ -82,9 +82,8 @@ def solve(problem: InitialValueProblem, *, rtol: float = 1e-6, atol: float = 1e-
             f_z = state_jacobian(problem, field)
             steps = implicit_steps(field, f_z, start, stops, tableau, rtol, atol)
         else:
-            stages = getattr(field.field, "stages", stage_derivatives)
-            longest = abs(problem.t1 - problem.t0) / FEWEST
-            options |= {"longest": longest, "tangent": True, "stages": stages}
+            trial, longest = getattr(field.field, "trial", trial_step), abs(problem.t1 - problem.t0) / FEWEST
+            options |= {"longest": longest, "tangent": True, "trial": trial}
             steps = adaptive_steps(field, start, stops, tableau, rtol, atol, **options)
         return collect(steps, field, tableau, stops, **kind)
 

@@ -64,8 +64,16 @@ def first_same_as_last(tableau) -> bool:
     return np.array_equal(tableau.a[-1], tableau.b)  # so c_s = 1: the rows of a sum to c, b to 1
 
 
+def trial_step(tableau, field, t, z, h, k0, rtol, atol) -> tuple:
+    """The stages of a step; z after it; what it may be off by, and how often it is."""
+    k = stage_derivatives(tableau, field, t, z, h, k0)
+    z_next = z + h * (tableau.b @ k)
+    scale = 0.1 * (atol + rtol * np.maximum(np.abs(z), np.abs(z_next)))
+    return k, z_next, scale, error_norm(tableau, k, h, scale)
+
+
 def adaptive_steps(field, z, stops, tableau, rtol, atol, longest=np.inf, tangent=False,
-                   patience=np.inf, stages=stage_derivatives) -> Iterator:  # fmt: skip
+                   patience=np.inf, trial=trial_step) -> Iterator:  # fmt: skip
     """Yield (t, z, h, k, tries) for each accepted step, and an end (t1, z1, 0, [f(t1, z1)], 0); the
     local error stays below a tenth of atol + rtol |z|, since errors add up on the way, and no step is
     longer than `longest`. `tangent`: steps are bounded by the rate of v' = f_z v, which the error of z
@@ -92,10 +100,8 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, longest=np.inf, tangent
                 stop if abs(rest) <= max(abs(h), 16 * math.ulp(t)) else t + min(h, rest / 2, key=abs)
             )  # no slivers
             step = t_next - t  # the size that the reverse sweep will see, to the last bit
-            k_new = stages(tableau, field, t, z, step, k[-1])
-            z_next = z + step * (tableau.b @ k_new)
-            scale = 0.1 * (atol + rtol * np.maximum(np.abs(z), np.abs(z_next)))
-            error, tries = error_norm(tableau, k_new, step, scale), tries + 1
+            k_new, z_next, scale, error = trial(tableau, field, t, z, step, k[-1], rtol, atol)
+            tries += 1
             factor = SAFETY * max(error, 1e-10) ** (-1 / (tableau.error_order + 1))
             if error < 1:  # not so when anything is not finite
                 yield t, z, step, k_new, tries
@@ -158,7 +164,7 @@ def norm(x) -> float:
 def idles(h, k, scale, rate) -> bool:
     """Whether f changed little over a step, to what a `rate` of f_z can make of it: z is no longer
     what decays, as in z' = -rate (z - sin t)."""
-    turn, way = (np.max(np.abs(h * x) / scale, initial=0.0) for x in (k[-1] - k[0], k))
+    turn, way = ((np.abs(h * x) / scale).max(initial=0.0) for x in (k[-1] - k[0], k))
     return bool(turn <= max(0.1 * abs(h) * rate * way, 1.0))
 
 

@@ -12,9 +12,9 @@ from autograd.tracer import getval, isbox
 import adjode
 from adjode import replay, scalars
 from adjode.replay import replayed, solve_replayed
-from adjode.scalars import FUNCTIONS, LINES, MOST, Lines, Name, Straight, unrolled
+from adjode.scalars import FUNCTIONS, LINES, MOST, Lines, Name, Straight
 from adjode.solve import Replay
-from adjode.steps import Counted, stage_derivatives
+from adjode.steps import Counted, trial_step
 from adjode.tableau import adaptive_tableau
 
 NET, NET_THETA = adjode.mlp([2, 6, 2], seed=3)
@@ -164,15 +164,17 @@ BEYOND = {  # f, and a state where Python raises
 def test_where_python_raises_numpy_says_what_it_is(name):
     f, z = BEYOND[name]
     found, tableau = replayed(problem_of(f, [0.5, 0.6], 2.0)), adaptive_tableau("dopri5")
+    given = np.array([0.5, 0.6]), 1.0, (np.array(z) - [0.5, 0.6]) * 5, 1e-3, 1e-5  # the second stage is at z
     with pytest.raises((ArithmeticError, ValueError)):
         found.entries(0.0, *z)
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(found(0.0, np.array(z)), f(0.0, np.array(z), 2.0))
-        start, k0, counted = np.array([0.5, 0.6]), (np.array(z) - [0.5, 0.6]) * 5, Counted(found)
-        stages = found.stages(tableau, counted, 0.0, start, 1.0, k0)  # the second stage is at z
-        wanted = stage_derivatives(tableau, found.flat, 0.0, start, 1.0, k0)
-    np.testing.assert_allclose(stages, wanted, rtol=1e-12)
-    assert not np.all(np.isfinite(stages[1])) and counted.calls == len(tableau.b) - 1
+        counted = Counted(found)
+        k, *others = found.trial(tableau, counted, 0.0, *given)
+        wanted, *_ = trial_step(tableau, found.flat, 0.0, *given)
+    np.testing.assert_allclose(k, wanted, rtol=1e-12)
+    assert not np.all(np.isfinite(k[1])) and counted.calls == len(tableau.b) - 1
+    assert not others[-1] < 1
 
 
 def test_a_trial_step_that_leaves_the_domain_is_rejected():
@@ -194,21 +196,52 @@ def test_a_trial_step_that_leaves_the_domain_is_rejected():
     np.testing.assert_allclose(found.zs, wanted.zs, rtol=1e-6)
 
 
-TABLEAUS = [adaptive_tableau("dopri5"), adaptive_tableau("dop853"), adjode.rk4(), adjode.euler(),
-            adjode.ButcherTableau("at once", 1, [[0, 0], [0, 0]], [0.5, 0.5], [0, 0])]  # fmt: skip
+TWICE = adjode.ButcherTableau("the same twice", 1, [[0, 0], [0, 0]], [0.5, 0.5], [0, 0], [[0.5, -0.5]])
+EXPLICIT = [adaptive_tableau("dopri5"), adaptive_tableau("dop853"), TWICE]
 
 
-@pytest.mark.parametrize("tableau, d", [*product(TABLEAUS, (1, 2, 3, MOST))])
-def test_stages_at_once_are_the_stages(tableau, d):
+@pytest.mark.parametrize("tableau, d", [*product(EXPLICIT, (1, 2, 3, MOST))])
+def test_a_trial_step_is_the_one_of_numpy(tableau, d):
     z, k0 = np.cos(1.0 + np.arange(2.0 * d)).reshape(2, d)
     entries = lambda t, *z: tuple(t * x - 0.3 * y * y for x, y in zip(z, z[1:] + z[:1], strict=True))
     asked, wanted_at = [], []
     field = lambda t, *z: asked.append((t, *z)) or entries(t, *z)
     plain = lambda t, z: wanted_at.append((t, *z.tolist())) or np.array(entries(t, *z.tolist()))
-    found = np.array(unrolled(tableau, d)(field, 0.4, 0.2, *z.tolist(), *k0.tolist())).reshape(-1, d)
-    wanted = stage_derivatives(tableau, plain, 0.4, z, 0.2, k0)
-    np.testing.assert_allclose(found, wanted, rtol=1e-14, atol=1e-15)
-    np.testing.assert_allclose(asked, wanted_at, rtol=1e-14, atol=1e-15)
+    straight, counted = Straight(field, plain), Counted(plain)
+    found = straight.trial(tableau, counted, 0.4, z, 0.9, k0, 1e-2, 1e-4)
+    asked_in_all = counted.calls
+    wanted = trial_step(tableau, plain, 0.4, z, 0.9, k0, 1e-2, 1e-4)
+    assert asked_in_all == len(tableau.b) - 1 == len(asked)
+    pairs = [(np.array(asked), np.array(wanted_at)), *zip(found[:3], wanted[:3], strict=True)]
+    for one, other in pairs:  # DOP853 has weights of 43
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
+    assert found[3] == pytest.approx(wanted[3], rel=1e-9) and wanted[3] > 0
+
+
+def test_a_step_that_misses_nothing_has_no_error():
+    straight = replayed(problem_of(lambda t, z, w: 0.0 * z))
+    assert straight.trial(adjode.dop853(), Counted(straight), 0.0, Z, 0.1, 0 * Z, 1e-3, 1e-5)[3] == 0.0
+
+
+ELSEWHERE = {  # what f is at some stage, and what becomes of a step that does not see it but there
+    "not a number": lambda t: math.nan if 0.2 < t < 0.35 else 1.0,
+    "infinite": lambda t: math.inf if 0.2 < t < 0.35 else 1.0,
+    "infinite below": lambda t: -math.inf if 0.2 < t < 0.35 else 1.0,
+    "not a number at the end": lambda t: math.nan if t == 1.0 else 1.0,
+    "infinite at the end": lambda t: -math.inf if t == 1.0 else 1.0,
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+@pytest.mark.parametrize("tableau", EXPLICIT[:2], ids=["dopri5", "dop853"])
+def test_a_step_with_a_stage_that_is_not_finite_is_rejected(name, tableau):
+    f = ELSEWHERE[name]
+    asked = []
+    straight = Straight(lambda t, x: (f(t),), lambda t, z: asked.append(t) or np.array([f(t)]))
+    with np.errstate(all="ignore"):
+        *_, error = straight.trial(tableau, Counted(straight.flat), 0.0, np.ones(1), 1.0, np.ones(1), 1, 1)
+    assert not error < 1 and len(asked) == len(tableau.b) - 1  # NumPy's has the last word
 
 
 def test_a_budget_ends_at_the_same_evaluation():
@@ -224,13 +257,14 @@ def test_a_budget_ends_at_the_same_evaluation():
 
 @pytest.mark.parametrize("left, at_once", [(12, True), (11, False)])
 def test_a_step_is_done_at_once_if_the_budget_has_it(left, at_once):
-    tableau, flat = adaptive_tableau("dop853"), replayed(problem_of(lambda t, z, w: w @ z))
-    field, k0 = Counted(flat, limit=20 + left, calls=20), flat(0.0, Z)
+    flat = replayed(problem_of(lambda t, z, w: w @ z))
+    field = Counted(flat, limit=20 + left, calls=20)
+    given = adjode.dop853(), field, 0.0, Z, 0.1, flat(0.0, Z), 1e-3, 1e-5
     if at_once:
-        assert flat.stages(tableau, field, 0.0, Z, 0.1, k0).shape == (13, 2)
+        assert flat.trial(*given)[0].shape == (13, 2)
     else:
         with pytest.raises(adjode.IntegrationError, match="used 31 evaluations"):
-            flat.stages(tableau, field, 0.0, Z, 0.1, k0)
+            flat.trial(*given)
     assert field.calls == 20 + left
 
 
