@@ -122,7 +122,7 @@ def straight(nodes: list, roots: list, end, z: np.ndarray, flat: Callable) -> St
     if not 0 < z.size <= MOST:
         return None
     lines = Lines(LINES * len(nodes))
-    entries = np.array([Name(f"z{i}", lines) for i in range(z.size)], object).reshape(z.shape)
+    entries = np.array([Name(f"z{i}", lines) for i in range(z.size)]).reshape(z.shape)
     known = dict(zip(roots, (Name("t", lines), entries), strict=True))
     try:
         for node in nodes:
@@ -142,8 +142,8 @@ def named(node, known: dict):
         raise TypeError(f"{fun.__name__} may do something else with names")
     words = [known[ours[i]] if i in ours else x for i, x in enumerate(args)]
     if fun is ArrayBox.__getitem__:
-        words[0] = np.asarray(words[0], object)
-    found = np.asarray(fun.fun(*words, **kwargs), object)[()]  # a name, if there is but one
+        words[0] = np.asarray(words[0])
+    found = np.asarray(fun.fun(*words, **kwargs))[()]  # a name, if there is but one
     if np.shape(found) != np.shape(value):
         raise TypeError(f"{fun.__name__} does something else with names")
     return found

@@ -11,11 +11,12 @@ from autograd.tracer import getval, isbox
 
 import adjode
 from adjode import replay, scalars
-from adjode.replay import replayed, solve_replayed
-from adjode.scalars import FUNCTIONS, LINES, MOST, Lines, Name, Straight
+from adjode.replay import Noted, replayed, solve_replayed
+from adjode.scalars import FUNCTIONS, LINES, MOST, Lines, Name, Straight, named
 from adjode.solve import Replay
 from adjode.steps import Counted, trial_step
 from adjode.tableau import adaptive_tableau
+from adjode.vjp import run_traced
 
 NET, NET_THETA = adjode.mlp([2, 6, 2], seed=3)
 W = np.array([[-0.2, 1.0], [-1.0, -0.1]])
@@ -149,7 +150,7 @@ def test_a_function_is_the_one_of_that_name(name):
 
 
 BEYOND = {  # f, and a state where Python raises
-    "a quotient by zero": (lambda t, z, w: w / z, [0.0, 1.0]),
+    "a quotient by zero": (lambda t, z, w: w / z + t, [0.0, 1.0]),
     "a logarithm of less": (lambda t, z, w: anp.log(z), [-1.0, 0.0]),
     "a root of less": (lambda t, z, w: anp.sqrt(z), [-1.0, 4.0]),
     "a power of less": (lambda t, z, w: z**1.5, [-1.0, 4.0]),
@@ -166,9 +167,9 @@ def test_where_python_raises_numpy_says_what_it_is(name):
     found, tableau = replayed(problem_of(f, [0.5, 0.6], 2.0)), adaptive_tableau("dopri5")
     given = np.array([0.5, 0.6]), 1.0, (np.array(z) - [0.5, 0.6]) * 5, 1e-3, 1e-5  # the second stage is at z
     with pytest.raises((ArithmeticError, ValueError)):
-        found.entries(0.0, *z)
+        found.entries(0.7, *z)
     with np.errstate(all="ignore"):
-        np.testing.assert_array_equal(found(0.0, np.array(z)), f(0.0, np.array(z), 2.0))
+        np.testing.assert_array_equal(found(0.7, np.array(z)), f(0.7, np.array(z), 2.0))
         counted = Counted(found)
         k, *others = found.trial(tableau, counted, 0.0, *given)
         wanted, *_ = trial_step(tableau, found.flat, 0.0, *given)
@@ -256,11 +257,12 @@ def test_a_budget_ends_at_the_same_evaluation():
 
 
 @pytest.mark.parametrize("left, at_once", [(12, True), (11, False)])
-def test_a_step_is_done_at_once_if_the_budget_has_it(left, at_once):
+def test_a_step_is_done_at_once_if_the_budget_has_it(left, at_once, monkeypatch):
     flat = replayed(problem_of(lambda t, z, w: w @ z))
     field = Counted(flat, limit=20 + left, calls=20)
     given = adjode.dop853(), field, 0.0, Z, 0.1, flat(0.0, Z), 1e-3, 1e-5
     if at_once:
+        monkeypatch.setattr(Straight, "__call__", None)  # nobody asks for a stage
         assert flat.trial(*given)[0].shape == (13, 2)
     else:
         with pytest.raises(adjode.IntegrationError, match="used 31 evaluations"):
@@ -342,6 +344,23 @@ def test_the_lines_are_compiled_once_whatever_theta_is(monkeypatch):
         found = replayed(problem_of(lambda t, z, w: w * anp.sin(z) * t, theta=w))
         np.testing.assert_allclose(found(2.0, Z), w * np.sin(Z) * 2.0, rtol=1e-14)
     assert compiled.cache_info().misses == 2  # NumPy's, and these
+    assert found.lines == (
+        *("v0 = sin(z0)", "v1 = sin(z1)", "v2 = c0 * v0", "v3 = c1 * v1", "v4 = v2 * t", "v5 = v3 * t"),
+        "return (v4, v5,)",
+    )
+
+
+def test_what_is_not_done_with_names_is_said():
+    roots = [Noted.new_root([]), Noted.new_root([])]
+    names = np.array([Name("z0", Lines(9)), Name("z1", Lines(9))])
+    for f, z, words in (
+        (lambda t, z: anp.maximum(z, 0.1), names, "maximum may do something else"),
+        (lambda t, z: z > 0.1, names, "greater may do something else"),
+        (lambda t, z: anp.sin(z), names[None], "sin does something else"),
+    ):
+        end = run_traced(roots, f, (0.0, Z))[1]
+        with pytest.raises(TypeError, match=words):
+            named(end, dict(zip(roots, ("t", z), strict=True)))
 
 
 def test_f_sees_no_names():
