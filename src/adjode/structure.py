@@ -55,10 +55,8 @@ def flatten(tree: Any) -> tuple[Any, Callable]:
     ends = [0, *accumulate(map(math.prod, shapes))]
 
     def unflatten(vector):
-        xp = anp if isbox(vector) else np
-        new = [xp.reshape(vector[i:j], shape) if shape else vector[i]
+        new = [anp.reshape(vector[i:j], shape) if shape else vector[i]
                for (i, j), shape in zip(pairwise(ends), shapes, strict=True)]  # fmt: skip
         return rebuild(skeleton, new)
 
-    xp = anp if any(map(isbox, parts)) else np  # which asks fewer questions
-    return xp.concatenate([np.zeros(0), *map(xp.ravel, parts)]), unflatten
+    return anp.concatenate([np.zeros(0), *map(anp.ravel, parts)]), unflatten

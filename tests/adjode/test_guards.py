@@ -1091,6 +1091,21 @@ def test_slopes_that_are_known_are_not_asked_for():
         assert sizes == [no_accident(asked, (2,), lengths((2,), [problem.theta]))]
 
 
+def test_nodes_that_f_takes_no_batch_of_are_asked_for_one_by_one():
+    problem = adjode.InitialValueProblem(
+        lambda t, z, theta: theta * anp.cos(t) * z * z, [0.5, 0.4], 0.0, 2.0, 0.8
+    )
+    loss = adjode.Loss(lambda z, theta: anp.sum(z**2))
+    trajectory = adjode.solve(problem, store="stages")
+    found, sweep = fast.swept(problem, loss, trajectory)
+
+    def many(ts, zs):
+        raise ValueError("not these nodes")
+
+    ways = [unresolved(problem, trajectory, found, way, None, sweep.slopes) for way in (sweep.batch, many)]
+    assert ways[1] == pytest.approx(ways[0], rel=1e-9) and ways[0] > 0
+
+
 def test_a_kink_in_a_short_step_counts_as_it_is():
     # f_z = t / 100, and from 1.03 on 2.5 times that: one step of a tenth among steps of one
     f = lambda t, z, theta: z * (t / 100 + theta * anp.maximum(t - 1.03, 0.0))
@@ -1248,12 +1263,14 @@ def test_rows_that_the_states_move_count_beside_all_rows():
 @pytest.mark.parametrize("t1", [1.0, -1.0])
 def test_the_rows_of_a_running_cost_count_for_the_time_around_each_node(t1):
     problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, [[1.0], [2.0]], 0.0, t1, 4.0)
-    loss = adjode.Loss(lambda z, theta: 3.0 * z[0, 0], lambda t, z, theta: t1 * t * theta * z[1, 0] ** 3)
+    loss = adjode.Loss(
+        lambda z, theta: 3.0 * z[0, 0], lambda t, z, theta: (1 + t1 * t) * theta * z[1, 0] ** 3
+    )
     trajectory = adjode.solve_fixed(problem, adjode.euler(), 1, ts=[0.25 * t1], running=loss.running)
     moves = np.array([[0.0, 0.0], [0.1, -0.2], [0.0, 0.1]])
-    rate = lambda t, z: 12 * t * z**2  # of which the first node has a half of a quarter, and so on
+    rate = lambda t, z: 12 * (1 + t) * z**2  # of which the first node has a half of a quarter, and so on
     wanted = 0.5 * abs(rate(0.25, 1.8) - rate(0.25, 2)) + 0.375 * abs(rate(1, 2.1) - rate(1, 2))
-    wanted /= 3.0 + 0.5 * rate(0.25, 2) + 0.375 * rate(1, 2)
+    wanted /= 3.0 + 0.125 * rate(0, 2) + 0.5 * rate(0.25, 2) + 0.375 * rate(1, 2)
     assert guards.rows_moved(problem, loss, trajectory, moves) == pytest.approx(wanted)
 
 

@@ -287,10 +287,10 @@ def test_a_covector_that_is_the_same_along_an_axis_may_be_one(name, axes):
 
 @pytest.mark.parametrize("row", [RNG.normal(size=(1, 4)), RNG.normal(size=(7, 1))])
 def test_one_row_for_all_reaches_the_parameters_too(row):
-    net = lambda z, w1, b, w2: anp.tanh(z * 2.0 @ w1 + b) @ w2 + w2[0]
-    tape = record(net, RNG.normal(size=(7, 3)), W1, B, W2)[1]
+    net = lambda z, w1, b, w2, a: (anp.tanh(z * 2.0 @ w1 + b) @ w2 + w2[0]) * a
+    tape = record(net, RNG.normal(size=(7, 3)), W1, B, W2, 0.7)[1]
     for found, wanted in zip(tape(row), tape(np.array(np.broadcast_to(row, (7, 4)))), strict=True):
-        assert found.shape == wanted.shape
+        assert np.shape(found) == np.shape(wanted)
         np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-13)
 
 

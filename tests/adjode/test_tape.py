@@ -227,7 +227,9 @@ def test_a_row_that_is_ours_is_added_to_in_place():
     row = added(None, one)
     assert row[0] is one and not row[1]
     whole, ours = added(row, two)
-    assert ours and whole is not one and added((whole, ours), two)[0] is whole
+    assert ours and whole is not one
+    again, ours = added((whole, ours), two)
+    assert ours and again is whole
     np.testing.assert_array_equal(whole, np.full(3, 5.0))
     np.testing.assert_array_equal(one, np.ones(3))
     assert added(added(None, 1.0), 2.0) == (3.0, True)  # plain numbers

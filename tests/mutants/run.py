@@ -360,7 +360,7 @@ TESTS = {
     "adjode/rules": ["adjode/test_rules.py", "adjode/test_tape.py"],
     "adjode/tape": ["adjode/test_tape.py", "adjode/test_rules.py", UNTRACED, LAYOUTS],
     "adjode/scalars": ["adjode/test_scalars.py"],
-    "adjode/replay": ["adjode/test_replay.py"],
+    "adjode/replay": ["adjode/test_scalars.py", "adjode/test_replay.py"],
     "adjode/tableau": ["adjode/test_tableau.py", BAD, SOLVE, RADAU],
     "adjode/loss": ["adjode/test_loss.py", ALL_PARTS, BAD, OVERFLOW, JUMPS],
     "adjode/checkpoint": [*CHECKPOINTS, OVERFLOW],
