@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from adjode.problem import GradientError, InitialValueProblem, read_only
+from adjode.problem import InitialValueProblem, OtherValues, read_only
 from adjode.structure import leaves, rebuild
 from adjode.tableau import ButcherTableau
 from adjode.tape import Tape, record
@@ -105,7 +105,7 @@ def replays(flat: Callable, nodes: Nodes) -> np.ndarray:
 def refuse_other(nodes: Nodes, values: np.ndarray) -> None:
     """What took the place of f must have its values."""
     if not nodes.agree(values):
-        raise GradientError(
+        raise OtherValues(
             "f has other values than it should by what it does at the start: it looks into what autograd "
             "traces, say at `._value`, or keeps something from call to call. Use autograd.numpy.where for "
             "what depends on t or z"

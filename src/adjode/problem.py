@@ -17,6 +17,10 @@ class GradientError(IntegrationError):
     """A gradient that cannot be trusted, and is withheld."""
 
 
+class OtherValues(GradientError):
+    """What took the place of f does not have its values."""
+
+
 @dataclass(frozen=True)
 class InitialValueProblem:
     """z' = f(t, z, theta), z(t0) = z0, for t from t0 to t1: `eq-ode` with `eq-start`.

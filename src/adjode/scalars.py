@@ -78,6 +78,14 @@ class Name:
         raise TypeError("a name is not compared")
 
 
+def entry(x):
+    """A name, or a number: as such, whatever it was in an array of objects."""
+    return x if isinstance(x, Name) else float(x)
+
+
+ENTRIES = np.frompyfunc(entry, 1, 1)  # of an array; of one entry, that entry
+
+
 def writes(form: str) -> Callable:
     return lambda *words: words[0].lines.write(form, *words)
 
@@ -143,7 +151,7 @@ def named(node, known: dict):
     words = [known[ours[i]] if i in ours else x for i, x in enumerate(args)]
     if fun is ArrayBox.__getitem__:
         words[0] = np.asarray(words[0])
-    found = np.asarray(fun.fun(*words, **kwargs))[()]  # a name, if there is but one
+    found = ENTRIES(fun.fun(*words, **kwargs))
     if np.shape(found) != np.shape(value):
         raise TypeError(f"{fun.__name__} does something else with names")
     return found
@@ -164,7 +172,8 @@ def unrolled(tableau: ButcherTableau, d: int) -> Callable:
         lines.append(f"n{e} = z{e} + h * ({total(tableau.b.tolist(), e)})")
         lines.append(f"s{e} = 0.1 * (atol + rtol * max(abs(z{e}), abs(n{e})))")
         lines += [f"x{m}_{e} = abs(h * ({total(row, e)})) / s{e}" for m, row in enumerate(errors)]
-    sums = " + ".join(f"{name}{e}" for name in ("n", *names) for e in range(d))
+    sizes = [f"x{m}_" for m in range(len(errors))]
+    sums = " + ".join(f"{name}{e}" for name in ("n", *sizes, *names) for e in range(d))
     lines += [f"if 0.0 * ({sums}):", "    raise ArithmeticError", f"error = {most('x0_')}"]
     if len(errors) == 2:
         lines.append(f"error = error and error ** 2 / hypot(error, 0.1 * {most('x1_')})")

@@ -72,7 +72,7 @@ def solve(problem: InitialValueProblem, *, rtol: float = 1e-6, atol: float = 1e-
     """
     if store not in ("dense", "stages", "times", "stops"):
         raise ValueError(f'`store` must be "dense", "stages", "times" or "stops"; got {store!r}')
-    check_tolerances(rtol, atol)
+    rtol, atol = check_tolerances(rtol, atol)
     stops, start, field = set_up(problem, ts, running, max_evaluations)
     kind = {"store": store, "shape": problem.z0.shape, "running": running is not None}
 
@@ -152,7 +152,9 @@ def checked(name: str, out, shape: tuple) -> np.ndarray:
     return np.asarray(out, float)
 
 
-def check_tolerances(rtol: float, atol: float) -> None:
+def check_tolerances(rtol: float, atol: float) -> tuple[float, float]:
+    """Both as Python's own numbers: of another precision they would make all steps so."""
     for name, value in {"rtol": rtol, "atol": atol}.items():
         if not (np.shape(value) == () and np.asarray(value).dtype.kind in "fiu" and 0 < value < np.inf):
             raise ValueError(f"`{name}` must be a positive number; got {value}")
+    return float(rtol), float(atol)

@@ -6,6 +6,7 @@ from itertools import product
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd import grad
 from autograd.extend import defvjp, primitive
 from autograd.tracer import getval, isbox
 
@@ -280,6 +281,78 @@ def test_what_is_hidden_between_the_nodes_is_refused(method):
     assert isinstance(solve_replayed(problem_of(f), store="stages", method=method).replayed, Straight)
     with pytest.raises(adjode.GradientError, match="looks into what autograd traces"):
         adjode.value_and_gradient(problem_of(f), loss, method=method)
+
+
+# Near rest these are small differences of what is large, where a last digit of exp counts: f, and
+# u(z), which decays to 1 at the rate theta
+RESTING = {
+    "logistic growth of logs": (lambda t, z, w: w * (1 - anp.exp(z)), lambda z: anp.exp(-z)),
+    "and backwards": (lambda t, z, w: w * (anp.exp(-z) - 1), lambda z: anp.exp(z)),
+}
+
+
+@pytest.mark.parametrize("name", RESTING)
+@pytest.mark.parametrize("z0, t1", [(-2.0, 15.0), ([-1.5, 0.7], 20.0), ([-1.5, 0.7], 30.0), (0.4, 12.0)])
+@pytest.mark.parametrize("method", ["auto", "dopri5", "radau"])
+def test_rounding_is_no_other_f(name, z0, t1, method):
+    f, u = RESTING[name]
+    z0 = np.array(z0)
+    inverse = (lambda u: -anp.log(u)) if name.startswith("logistic") else anp.log
+    end = lambda z0, w: inverse(1 + (u(z0) - 1) * anp.exp(-w * t1))
+    exact = lambda z0, w: anp.sum((end(z0, w) - 1.0) ** 2)
+    loss = adjode.Loss(terminal=lambda z, w: anp.sum((z - 1.0) ** 2))
+    problem = problem_of(f, z0, 1.0, t1=t1)
+    value, found = adjode.value_and_gradient(problem, loss, method=method)
+    assert value == pytest.approx(exact(z0, 1.0), rel=1e-5)
+    wanted = grad(exact, (0, 1))(z0, 1.0)
+    np.testing.assert_allclose(found.z0, wanted[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.theta, wanted[1], rtol=1e-4, atol=1e-6)
+    through = lambda w: anp.sum((adjode.odeint(f, z0, [0.0, t1], w, method=method)[-1] - 1.0) ** 2)
+    np.testing.assert_allclose(grad(through)(1.0), wanted[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("off, refused", [(1e-9, False), (1e-3, True)])
+def test_another_f_is_refused_where_it_leads_elsewhere(off, refused):
+    plain = problem_of(lambda t, z, w: z @ w.T)
+    known = np.append(solve_replayed(plain, store="stages").ts, [0.002, 0.004])
+    f = lambda t, z, w: (z @ w.T) * np.where(np.isin(getval(t), known), 1.0, 1.0 + off)
+    loss = adjode.Loss(terminal=lambda z, w: anp.sum(z**2))
+    assert solve_replayed(problem_of(f), store="stages").replayed
+    if refused:
+        with pytest.raises(adjode.GradientError, match="looks into what autograd traces"):
+            adjode.value_and_gradient(problem_of(f), loss)
+    else:
+        found, wanted = (adjode.gradient(p, loss).z0 for p in (problem_of(f), plain))
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+NUMBERS = [np.True_, np.uint8(200), np.int8(-100), np.int64(2**62), np.float32(0.1), np.float16(0.3), 3, True,
+           np.array(7, np.uint8), np.float64(0.1)]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=repr)
+@pytest.mark.parametrize(
+    "operation", [lambda c: c + c, lambda c: c * c * 2, lambda c: -c, lambda c: c**2 / 3]
+)
+def test_a_number_among_names_is_one_of_double_precision(number, operation):
+    """In an array with what is traced it is cast; by itself it might go round."""
+    f = lambda t, z, w: operation(anp.array([0 * z[0], number]))
+    found = replayed(problem_of(f))
+    assert isinstance(found, Straight)
+    np.testing.assert_allclose(found(0.3, Z), f(0.3, Z, W), rtol=1e-15)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.longdouble])
+@pytest.mark.parametrize("method", ["auto", "dopri5"])
+def test_tolerances_of_another_precision_are_numbers(kind, method):
+    problem = problem_of(*ARITHMETIC["Lotka-Volterra"])
+    rtol, atol = kind(1e-6), kind(1e-8)
+    for solver in (solve_replayed, adjode.solve):
+        found = solver(problem, rtol=rtol, atol=atol, method=method, store="stages")
+        wanted = solver(problem, rtol=float(rtol), atol=float(atol), method=method, store="stages")
+        assert found.stages.dtype == float and np.array_equal(found.stages, wanted.stages)
+    loss = adjode.Loss(terminal=lambda z, w: anp.sum(z**2))
+    adjode.value_and_gradient(problem, loss, rtol=rtol, atol=atol, method=method)
 
 
 def test_a_wrong_line_is_seen(monkeypatch):
