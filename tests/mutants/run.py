@@ -167,6 +167,7 @@ ESTIMATES = some(
     "what_cannot_be_nudged_tells_nothing",
     "unresolved_is_what_cubics_miss_at_all_steps_or_at_some_and_where_it_was_hard",
     "slopes_that_are_known_are_not_asked_for",
+    "nodes_that_f_takes_no_batch_of_are_asked_for_one_by_one",
     "a_kink_in_a_short_step_counts_as_it_is",
     "unseen_is_the_error_of_lambda_f_theta_w_in_every_chunk",
     "a_nudge_without_a_value_tells_nothing",
@@ -217,7 +218,7 @@ GUARDS = some(
     "a_state_without_entries_has_no_jumps",
     "implicit_steps_at_rest_are_held_against_others",
     "a_second_looser_gradient_is_asked_for_where_the_first_is_not_clear",
-)
+) + some("scalars", "rounding_is_no_other_f", "another_f_is_refused_where_it_leads_elsewhere")
 ROOTS = some(
     "algebraic",
     "three_derivatives_of_a_square_root",
