@@ -30,6 +30,8 @@ OPERATORS = {
 }  # fmt: skip
 ARRAYS = {array_from_args: "({},)", _array_from_scalar_or_array: "{}"}  # both are called by anp.array
 FILLED = (anp.zeros_like, anp.ones_like)
+SPREAD = set(OPERATORS) - {np.power}  # squares have a way of their own
+WIDE = 500  # entries of an array that takes longer by itself
 SAMPLED = 6  # nodes at which f is asked whether it is still what was noted
 
 
@@ -145,8 +147,9 @@ def said(node: Noted, names: dict, constants: list) -> str:
         constants.append(x)
         return f"c{len(constants) - 1}"
 
-    (fun, _, args, kwargs), known = node.call, dict(zip(node.argnums, node.parents, strict=True))
-    words = [names[known[i]] if i in known else constant(x) for i, x in enumerate(args)]
+    (fun, value, args, kwargs), known = node.call, dict(zip(node.argnums, node.parents, strict=True))
+    fixed = (lambda x: constant(spread(x, value))) if fun.fun in SPREAD else constant
+    words = [names[known[i]] if i in known else fixed(x) for i, x in enumerate(args)]
     plain = not kwargs and all(isinstance(x, np.ndarray) and x.ndim in (1, 2) for x in args)
     if fun.fun in (np.matmul, np.dot) and plain:
         return f"{words[0]}.dot({words[1]})"  # the fastest of them, to rounding the same
@@ -160,6 +163,15 @@ def said(node: Noted, names: dict, constants: list) -> str:
         return f"array({ARRAYS[fun].format(', '.join(words[2:]))})"
     words += [f"{key}={constant(x)}" for key, x in kwargs.items()]
     return f"{constant(fun.fun)}({', '.join(words)})"
+
+
+def spread(x, value):
+    """A number or a row in the shape of the value, if that is small: NumPy takes longer to broadcast a few
+    numbers than to add them."""
+    plain = isinstance(value, np.ndarray) and value.ndim and value.dtype == float
+    if not plain or value.size > WIDE or np.asarray(x).dtype.kind not in "biuf":
+        return x
+    return np.array(np.broadcast_to(x, value.shape), float)
 
 
 def confirmed(problem: InitialValueProblem, flat: Callable, found: Trajectory) -> bool:

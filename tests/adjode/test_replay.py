@@ -12,7 +12,7 @@ from autograd.tracer import getval, isbox, trace_stack
 import adjode
 from adjode import replay
 from adjode.fast import Sweep
-from adjode.replay import Noted, compiled, replayed, solve_replayed, takes_batch
+from adjode.replay import WIDE, Noted, compiled, replayed, solve_replayed, spread, takes_batch
 from adjode.vjp import run_traced
 
 NET, NET_THETA = adjode.mlp([2, 6, 2], seed=3)
@@ -480,6 +480,35 @@ def test_a_product_is_said_in_the_shortest_way(monkeypatch):
     ):
         assert replayed(problem_of(f))(0.0, Z).shape == (2,)
     assert said == ["v0 = c0.dot(z)", "v0 = z.dot(c0)", "v0 = c1(c0, z)", "v0 = c2(c0, z, axes=c1)"]
+
+
+@pytest.mark.parametrize(
+    "x", [2.0, 3, True, np.float32(0.1), np.arange(3), np.ones((2, 1), np.float32)], ids=repr
+)
+def test_a_few_numbers_are_spread_over_the_shape_of_a_small_value(x):
+    found = spread(x, np.zeros((2, 3)))
+    assert found.shape == (2, 3) and found.dtype == float and found.flags.writeable
+    np.testing.assert_array_equal(found, np.zeros((2, 3)) + x)
+
+
+LEFT = [
+    *((1.0, value) for value in (0.5, np.array(0.5), np.zeros(WIDE + 1), np.zeros(3, np.float32))),
+    *((1j, np.zeros(3)), (np.longdouble(1), np.zeros(3, np.longdouble)), ("x", np.zeros(3))),
+]
+
+
+@pytest.mark.parametrize("x, value", LEFT)
+def test_what_is_wide_or_of_another_kind_stays_as_it_is(x, value):
+    assert spread(x, value) is x
+
+
+def test_rows_and_numbers_are_replayed_with_the_bits_of_f():
+    row = np.array([0.1, 0.7], np.float32)
+    f = lambda t, z, w: (w / 3 - (z * row + 0.1) * 3 - 1 / (z + 4.0)) ** 2 * np.array([2, 3])
+    problem = problem_of(f, np.array([Z, 2 * Z]), np.array([0.3, 0.9]))
+    again = replayed(problem)
+    for z in (problem.z0, 1.7 * problem.z0):
+        np.testing.assert_array_equal(again(0.3, z.ravel()), f(0.3, z, problem.theta).ravel())
 
 
 def test_a_comparison_is_noted_as_well():
