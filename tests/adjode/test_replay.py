@@ -502,6 +502,11 @@ def test_what_is_wide_or_of_another_kind_stays_as_it_is(x, value):
     assert spread(x, value) is x
 
 
+def test_the_numbers_beside_a_state_are_spread():
+    again = replayed(problem_of(lambda t, z, w: w - 2.0 * z, np.array([Z, 2 * Z]), np.array([0.3, 0.9])))
+    assert [cell.cell_contents.shape for cell in again.__closure__] == [(2, 2), (2, 2)]
+
+
 def test_rows_and_numbers_are_replayed_with_the_bits_of_f():
     row = np.array([0.1, 0.7], np.float32)
     f = lambda t, z, w: (w / 3 - (z * row + 0.1) * 3 - 1 / (z + 4.0)) ** 2 * np.array([2, 3])
