@@ -100,8 +100,8 @@ for method in FUNCTIONS:  # NumPy calls them for the entries of arrays of object
 
 
 class Straight:
-    """flat(t, z) in plain numbers, and a whole step. Where these raise, as a quotient by
-    zero does or the logarithm of less, NumPy says what it is."""
+    """flat(t, z) in plain numbers, and a whole step. Where these raise, as a quotient by zero does or the
+    logarithm of less, NumPy says what it is. `lines` are for the reader."""
 
     def __init__(self, entries: Callable, flat: Callable, lines: tuple = ()):
         self.entries, self.flat, self.lines = entries, flat, lines
@@ -160,7 +160,7 @@ def named(node, known: dict):
 @lru_cache
 def unrolled(tableau: ButcherTableau, d: int) -> Callable:
     """An explicit step, from f, t, h, rtol, atol, and the entries of z and of k_0, to those of all k_i, of z
-    after it, of what it may be off by, and how often it is. Raises ArithmeticError where that is too far."""
+    after it, of what it may be off by, and how often it is. Raises ArithmeticError where not finite."""
     every = lambda name: ", ".join(f"{name}{e}" for e in range(d))
     most = lambda name: f"max({every(name)}, 0.0)"
     total = lambda row, e: " + ".join(f"{a!r} * k{i}_{e}" for i, a in enumerate(row) if a) or "0.0"

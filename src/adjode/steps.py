@@ -78,7 +78,7 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, longest=np.inf, tangent
     local error stays below a tenth of atol + rtol |z|, since errors add up on the way, and no step is
     longer than `longest`. `tangent`: steps are bounded by the rate of v' = f_z v, which the error of z
     does not show at rest. Raises Stiff where they follow a decay, and the rest would cost more
-    evaluations than `patience`."""
+    evaluations than `patience`. `trial` is `trial_step`, or does the same."""
     t, tries, k = stops[0], 0, field(stops[0], z)[None]
     if not np.all(np.isfinite(k)):
         raise IntegrationError(f"f(t, z, theta) is not finite at the start, t = {t}: {k[0]}")
