@@ -2,6 +2,7 @@
 
 import math
 from itertools import product
+from types import SimpleNamespace
 
 import autograd.numpy as anp
 import numpy as np
@@ -12,6 +13,8 @@ from autograd.tracer import getval, isbox
 
 import adjode
 from adjode import replay, scalars
+from adjode.guards import Guard
+from adjode.problem import OtherValues
 from adjode.replay import Noted, replayed, solve_replayed
 from adjode.scalars import FUNCTIONS, LINES, MOST, Lines, Name, Straight, named
 from adjode.solve import Replay
@@ -324,6 +327,37 @@ def test_another_f_is_refused_where_it_leads_elsewhere(off, refused):
     else:
         found, wanted = (adjode.gradient(p, loss).z0 for p in (problem_of(f), plain))
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_f_itself_is_solved_as_tightly(monkeypatch):
+    problem = problem_of(*ARITHMETIC["net"])
+    path, seen = adjode.solve(problem, rtol=1e-5, atol=1e-7, store="stages"), []
+
+    def found(self, adjoint, trajectory):
+        seen.append(trajectory)
+        if len(seen) == 1:
+            raise OtherValues("of something else")
+        return "a gradient"
+
+    monkeypatch.setattr(Guard, "found_or_refused", found)
+    loss = adjode.Loss(terminal=lambda z, w: anp.sum(z**2))
+    assert Guard(problem, loss, 1e-5, 1e-7).trusted(adjode.adjoint_fast, path) == "a gradient"
+    np.testing.assert_array_equal(seen[1].ts, path.ts)
+
+
+@pytest.mark.parametrize("at, off, same", [
+    (2, 0.99, True), (2, 1.01, False), (1, 0.99, True), (1, 1.01, False), (0, 9.0, True),
+])  # fmt: skip
+def test_states_are_the_same_within_the_tolerances_where_the_loss_sees_them(at, off, same):
+    problem = problem_of(lambda t, z, w: -z, [3.0, 4.0], ())
+    observed = adjode.Loss(observations=adjode.Observations([1.0], lambda i, z: anp.sum(z)))
+    ts, zs = np.array([0.5, 1.0, 2.0]), np.array([[3.0, 4.0], [3.0, 5.0], [3.0, 6.0]])
+    moved = zs.copy()
+    moved[at, 1] += off * (1e-3 + 1e-2 * zs[at, 1])
+    one, other = SimpleNamespace(ts=ts, zs=moved), SimpleNamespace(ts=ts, zs=zs)
+    assert Guard(problem, observed, 1e-2, 1e-3).same_states(one, other) == same
+    unseen = Guard(problem, adjode.Loss(terminal=lambda z, w: anp.sum(z)), 1e-2, 1e-3)
+    assert unseen.same_states(one, other) == (same or at != 2)
 
 
 NUMBERS = [np.True_, np.uint8(200), np.int8(-100), np.int64(2**62), np.float32(0.1), np.float16(0.3), 3, True,

@@ -218,7 +218,13 @@ GUARDS = some(
     "a_state_without_entries_has_no_jumps",
     "implicit_steps_at_rest_are_held_against_others",
     "a_second_looser_gradient_is_asked_for_where_the_first_is_not_clear",
-) + some("scalars", "rounding_is_no_other_f", "another_f_is_refused_where_it_leads_elsewhere")
+) + some(
+    "scalars",
+    "rounding_is_no_other_f",
+    "another_f_is_refused_where_it_leads_elsewhere",
+    "f_itself_is_solved_as_tightly",
+    "states_are_the_same_within_the_tolerances_where_the_loss_sees_them",
+)
 ROOTS = some(
     "algebraic",
     "three_derivatives_of_a_square_root",
