@@ -59,7 +59,7 @@ def root(c: Callable, u0: Any, theta: Any, *, pattern: Any = None,
     any order work.
     """
     check_callable("c", c, "c(u, theta)")
-    check_tolerances(rtol, atol)
+    rtol, atol = check_tolerances(rtol, atol)
     start = real("u0", untraced(as_array("u0", u0)))
     if start.size == 0:
         raise ValueError(f"`u0` must have at least one entry; got shape {start.shape}")

@@ -117,7 +117,7 @@ def sweep(problem, loss, trajectory, segment, rtol, atol) -> Gradient:
     ``segment(n, m, lam, theta_bar, scale, solve_back)`` goes from node n back to node m and gives
     lambda at its nodes, theta_bar at its end, its trajectory, and its VJPs besides.
     """
-    check_tolerances(rtol, atol)
+    rtol, atol = check_tolerances(rtol, atol)
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     sizes = [np.max(np.abs(row), initial=0.0) for row in (lam, *jumps.values())]
     scale = max(*sizes, 0.0) if loss.running is None and any(sizes) else max(*sizes, 1.0)

@@ -300,8 +300,8 @@ def merged(grid: np.ndarray, ts: np.ndarray | None) -> np.ndarray:
 def refuse_jumps(problem: InitialValueProblem, trajectory: Trajectory) -> None:
     """A jump of f in t does a gradient no harm. One in z does: f_z is silent about it. Where the
     solver took short steps, or tried again, the change of f is followed into halves of halves."""
-    f = lambda t, z: np.ravel(problem.f(t, z.reshape(problem.z0.shape), problem.theta))
-    f = trajectory.replayed or f
+    called = lambda t, z: np.ravel(problem.f(t, z.reshape(problem.z0.shape), problem.theta))
+    f = trajectory.replayed or called
     for _, t, one, other in trajectory.hard:
         f_one, f_other = f(t, one), f(t, other)
         whole = np.max(np.abs(f_other - f_one), initial=0.0)

@@ -31,7 +31,7 @@ OPERATORS = {
 ARRAYS = {array_from_args: "({},)", _array_from_scalar_or_array: "{}"}  # both are called by anp.array
 FILLED = (anp.zeros_like, anp.ones_like)
 SPREAD = set(OPERATORS) - {np.power}  # squares have a way of their own
-WIDE = 500  # entries of an array that takes longer by itself
+FEW = 500  # entries: an array of more takes longer by itself
 SAMPLED = 6  # nodes at which f is asked whether it is still what was noted
 
 
@@ -169,7 +169,7 @@ def spread(x, value):
     """A number or a row in the shape of the value, if that is small: NumPy takes longer to broadcast a few
     numbers than to add them."""
     plain = isinstance(value, np.ndarray) and value.ndim and value.dtype == float
-    if not plain or value.size > WIDE or np.asarray(x).dtype.kind not in "biuf":
+    if not plain or value.size > FEW or np.asarray(x).dtype.kind not in "biuf":
         return x
     return np.array(np.broadcast_to(x, value.shape), float)
 

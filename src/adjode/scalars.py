@@ -13,11 +13,11 @@ import numpy as np
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, array_from_args, concatenate_args
 
+from adjode.solve import FLOAT
 from adjode.steps import Counted, trial_step
 from adjode.tableau import ButcherTableau
 
 MOST = 8  # entries of a state: of more, the sums of a step cost NumPy less
-FLOAT = np.dtype(float)
 LINES = 16  # that cost no more than one operation of NumPy's on a small array
 FUNCTIONS = {
     "sin": math.sin, "cos": math.cos, "tan": math.tan, "arctan": math.atan, "sinh": math.sinh,

@@ -12,7 +12,7 @@ from autograd.tracer import getval, isbox, trace_stack
 import adjode
 from adjode import replay
 from adjode.fast import Sweep
-from adjode.replay import WIDE, Noted, compiled, replayed, solve_replayed, spread, takes_batch
+from adjode.replay import FEW, Noted, compiled, replayed, solve_replayed, spread, takes_batch
 from adjode.vjp import run_traced
 
 NET, NET_THETA = adjode.mlp([2, 6, 2], seed=3)
@@ -492,7 +492,7 @@ def test_a_few_numbers_are_spread_over_the_shape_of_a_small_value(x):
 
 
 LEFT = [
-    *((1.0, value) for value in (0.5, np.array(0.5), np.zeros(WIDE + 1), np.zeros(3, np.float32))),
+    *((1.0, value) for value in (0.5, np.array(0.5), np.zeros(FEW + 1), np.zeros(3, np.float32))),
     *((1j, np.zeros(3)), (np.longdouble(1), np.zeros(3, np.longdouble)), ("x", np.zeros(3))),
 ]
 
