@@ -7,7 +7,7 @@ is used when f has the values there that the solver stored, and the derivatives 
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -58,6 +58,7 @@ class Nodes:
     zs: np.ndarray  # (steps, s, D), the states Z_i
     ks: np.ndarray  # (steps, s, D), f there
     hs: np.ndarray  # (steps,)
+    beside: tuple = ()  # times (m,) and states (m, D) where f is traced too, its values being unknown
 
     def step(self, n: int) -> "Nodes":
         """Those of one step."""
@@ -67,12 +68,18 @@ class Nodes:
         """Times, states and values, without the steps."""
         return self.ts.ravel(), *(x.reshape(self.ts.size, -1) for x in (self.zs, self.ks))
 
+    def places(self) -> tuple:
+        """Times and states of the stages, and then those beside."""
+        ts, zs, _ = self.flat()
+        more, states = self.beside or (ts[:0], zs[:0])
+        return np.concatenate([ts, more]), np.concatenate([zs, states])
+
     def agree(self, values: np.ndarray) -> bool:
-        """Whether values (steps * s, D) are the stored ones. Rounding is relative to f, and to z
+        """Whether values (steps * s + m, D) are the stored ones. Rounding is relative to f, and to z
         over a step, which is what f may be a small difference of: in each step by itself."""
         f_size, z_size = (np.max(np.abs(x), axis=(1, 2)) for x in (self.ks, self.zs))
         scale = f_size + z_size / np.abs(self.hs)
-        return close(values.reshape(self.ks.shape), self.ks, scale[:, None, None])
+        return close(values[: self.ts.size].reshape(self.ks.shape), self.ks, scale[:, None, None])
 
 
 def stage_nodes(problem: InitialValueProblem, trajectory: Trajectory, first: int, last: int) -> Nodes:
@@ -181,16 +188,25 @@ class Back:
     axis: tuple  # of the nodes, and how many places on it each has
     n: int
     m: int  # the nodes of the trace: some may have been added
+    last: dict = field(default_factory=dict)  # what `everywhere` found for a row
 
     def __call__(self, v: np.ndarray, theta: bool = True) -> tuple:
-        """v f_z at the nodes, (n, D), for v of that shape; and the sum of v f_theta, (P,), or None."""
+        """v f_z at the nodes, (n, D), for v of that shape; and the sum of v f_theta, (P,), or None. Of
+        fewer nodes, the first ones, where v is shorter."""
         into, out = self.turns
-        v = np.concatenate([v, np.zeros((self.m - self.n, v.shape[1]))]) if self.m > self.n else v
-        z_bar, *theta_bars = self.tape(into(v), None if theta else 1)
-        return out(z_bar)[: self.n], flat(theta_bars) if theta else None
+        whole = np.concatenate([v, np.zeros((self.m - len(v), v.shape[1]))]) if self.m > len(v) else v
+        z_bar, *theta_bars = self.tape(into(whole), None if theta else 1)
+        return out(z_bar)[: len(v)], flat(theta_bars) if theta else None
 
     def everywhere(self, row: np.ndarray) -> np.ndarray:
-        """row f_z at the nodes, (n, D), for one row, (D,)."""
+        """row f_z at the nodes, (n, D), for one row, (D,); at once if it is the same row again."""
+        key = row.tobytes()
+        if key not in self.last:
+            self.last.clear()
+            self.last[key] = self.rows_everywhere(row)
+        return self.last[key]
+
+    def rows_everywhere(self, row: np.ndarray) -> np.ndarray:
         if self.m > self.n:  # nodes that were added get none
             return self(np.tile(row, (self.n, 1)), theta=False)[0]
         into, out = self.turns
@@ -199,11 +215,17 @@ class Back:
             v = v[:1] if np.all(v == v[:1]) else np.tile(v, (self.m, *[1] * (v.ndim - 1)))
         return out(self.tape(v, 1)[0])
 
+    @cached_property
+    def nodes_apart(self) -> bool:
+        """Whether it is plain from what f is made of that no node is moved by another one; nor one of the
+        cases of a node, if these are merged."""
+        axis, places = self.axis
+        return self.tape.apart(places * self.m, axis)
+
     def apart(self, blocks: np.ndarray) -> bool:
-        """Whether these blocks, (B, d), are the rows of z, and are plainly cases by themselves."""
-        rows = self.axis[1]
-        cases = np.arange(blocks.size).reshape(rows, -1)
-        return np.array_equal(blocks, cases) and self.tape.by_rows(rows * self.m)
+        """Whether these blocks, (B, d), are all of z, or its rows, and are plainly by themselves."""
+        cases = np.arange(blocks.size).reshape(self.axis[1], -1)
+        return (len(blocks) == 1 or np.array_equal(blocks, cases)) and self.nodes_apart
 
     def along(self, w: Any) -> np.ndarray:
         """f_theta w at the nodes, (n, D), for w of the structure of theta."""
@@ -272,19 +294,23 @@ def layouts(problem: InitialValueProblem) -> tuple:
 def find_batch(problem: InitialValueProblem, nodes: Nodes) -> tuple:
     """The first layout in which f has its values at all of the nodes, and at one of them the rows
     of a single state: a `Batch`, with `back` and the size of its trace here; or three times None.
+
+    Values are not enough, also where f plainly leaves the nodes apart: what is multiplied by a parameter
+    that is zero, or one of many that are the same, may be something else in a layout that is wrong.
     """
-    pull, zs = adjoint_pullback(problem), nodes.zs.reshape(-1, problem.z0.size)
-    i, v, single = len(zs) // 2, np.zeros_like(zs), None
+    pull, (ts, zs) = adjoint_pullback(problem), nodes.places()
+    # not in the middle, nor at an end: nodes in another order must not have this one where it was
+    i, v, single = 3 * nodes.ts.size // 4, np.zeros_like(zs), None
     v[i] = np.cos(1.0 + np.arange(zs.shape[1]))  # any row will do
     for layout in layouts(problem):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it is but an attempt
                 found = Batch(problem, layout)
-                values, back, held = found.trace(nodes.ts.ravel(), zs)
+                values, back, held = found.trace(ts, zs)
                 if not nodes.agree(values):
                     continue
-                single = single or pull(nodes.ts.flat[i], zs[i], v[i])
+                single = single or pull(ts[i], zs[i], v[i])
                 z_bar, theta_bar = back(v)
             z_bar[i] -= single[1]  # now zero everywhere: this node is moved by no other
             z_size, theta_size = (np.max(np.abs(row), initial=0.0) for row in single[1:])

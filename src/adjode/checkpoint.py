@@ -154,7 +154,7 @@ def adjoint_checkpointed(
             stored = max(stats.stored_states, cost.stored_states)  # one gap after the other
             stats = replace(stats + cost, stored_states=stored)
     stats = replace(stats, f_evaluations=field.calls)
-    return finish(problem, loss, trajectory, rows, theta_bar, points, stats)
+    return finish(problem, loss, trajectory, rows, theta_bar, zip(*points, strict=True), stats)
 
 
 def gap_back(pull, field, gap: Trajectory, m: int, plan, lam, theta_bar) -> tuple:

@@ -145,7 +145,7 @@ def sweep(problem, loss, trajectory, segment, rtol, atol) -> Gradient:
             stats += Stats(0, cost.f_evaluations - stats.vjps + more, cost.steps, cost.rejected)
             pieces.append(piece)
     dense = joined(problem, pieces) if pieces[0].dense else None
-    return finish(problem, loss, trajectory, rows, theta_bar, points, stats, dense)
+    return finish(problem, loss, trajectory, rows, theta_bar, zip(*points, strict=True), stats, dense)
 
 
 def joined(problem: InitialValueProblem, pieces: list):

@@ -46,7 +46,7 @@ def adjoint_discrete(
             lam, theta_step, used = step(trajectory, n, points[-1][1])
             theta_bar, vjps = theta_bar + theta_step, vjps + used
             points += [(ts[n], lam), (ts[n], lam + jumps.get(n, 0.0))]
-    return finish(problem, loss, trajectory, rows, theta_bar, points, Stats(vjps=vjps))
+    return finish(problem, loss, trajectory, rows, theta_bar, zip(*points, strict=True), Stats(vjps=vjps))
 
 
 def back_over(problem: InitialValueProblem, tableau: ButcherTableau, running=None) -> Callable:

@@ -12,8 +12,8 @@ import numpy as np
 from adjode.batched import Batch
 from adjode.loss import Gradient, loss_rows
 from adjode.problem import InitialValueProblem, Loss, read_only
-from adjode.structure import flatten
-from adjode.trajectory import Trajectory
+from adjode.structure import flatten, leaves
+from adjode.trajectory import Trajectory, embedded, middles
 from adjode.vjp import adjoint_pullback, scalar_rows
 
 NUDGE = 1e-6  # of theta, where a difference has to do
@@ -44,7 +44,10 @@ def seen_and_worth(trajectory, found: Gradient, rtol: float, atol: float) -> tup
 def growth(trajectory, found: Gradient, rtol: float, atol: float) -> float:
     """How many times larger the rows become on their way back, and a change of z on its way forth. Beside
     the largest row that the loss hands over: many quiet ones do not make a flow that grows a quiet one."""
-    seen, worth, running = seen_and_worth(trajectory, found, rtol, atol)
+    return grown(*seen_and_worth(trajectory, found, rtol, atol))
+
+
+def grown(seen: np.ndarray, worth: np.ndarray, running: float) -> float:
     largest = max(np.max(seen), running)
     return max(1.0, float(np.max(worth) / largest)) if largest > 0 else 1.0
 
@@ -56,17 +59,12 @@ def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: b
     loss sees, and so of its rows and of f_z on the way. Where the flow pulls neighbours apart, the
     rows are multiplied on their way back as the errors were on their way forth: by their `growth`.
     """
-    seen, _, running = seen_and_worth(trajectory, found, rtol, atol)
+    seen, worth, running = seen_and_worth(trajectory, found, rtol, atol)
     scale = max(np.sum(seen), running)
     # lambda and the z between have errors too, if it is not discrete
-    errors = local_errors(trajectory) if discrete else likely_errors(trajectory, rtol, atol)
+    errors = trajectory.local_errors if discrete else likely_errors(trajectory, rtol, atol)
     total = np.sum(np.abs(ends_of_lambda(trajectory, found)[1][1:]) * errors)
-    return float(total / scale * growth(trajectory, found, rtol, atol)) if scale > 0 else 0.0
-
-
-def local_errors(trajectory) -> np.ndarray:
-    """What each step misses, (N, D), as the scheme's weights tell."""
-    return embedded(trajectory.tableau.errors, np.diff(trajectory.ts), trajectory.stages)
+    return float(total / scale * grown(seen, worth, running)) if scale > 0 else 0.0
 
 
 def likely_errors(trajectory, rtol: float, atol: float) -> np.ndarray:
@@ -81,7 +79,7 @@ def reach(trajectory, sweep, rtol: float, atol: float) -> tuple[np.ndarray, floa
     errors of random signs come to, carried on by the propagators of the sweep. Where the flow pulls
     neighbours apart in a direction that the rows of the loss do not see, `growth` is blind and this is
     not."""
-    errors = local_errors(trajectory)
+    errors = trajectory.local_errors
     moves = sweep.ahead(errors * np.random.default_rng(0).choice([-1.0, 1.0], errors.shape))
     far, sizes = (np.max(np.abs(x.reshape(moves.shape)), axis=1) for x in (moves, trajectory.zs))
     return moves, float(np.max(far / (sizes + atol / rtol)))
@@ -90,15 +88,18 @@ def reach(trajectory, sweep, rtol: float, atol: float) -> tuple[np.ndarray, floa
 def added_up(trajectory, rtol: float, atol: float) -> np.ndarray:
     """How far off the states are, (N + 1, D), if it is not known what becomes of errors on their way."""
     gone = trajectory.stages is None
-    errors = likely_errors(trajectory, rtol, atol) if gone else local_errors(trajectory)
+    errors = likely_errors(trajectory, rtol, atol) if gone else trajectory.local_errors
     return np.concatenate([np.zeros_like(errors[:1]), np.cumsum(errors, axis=0)])
 
 
-def rows_moved(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory, moves: np.ndarray) -> float:
+def rows_moved(
+    problem: InitialValueProblem, loss: Loss, trajectory: Trajectory, moves: np.ndarray, rows=None
+) -> float:
     """By how much the rows of the loss change where the states move, in relative change: near its minimum
-    a loss hands over small rows, and they may change by more than themselves."""
+    a loss hands over small rows, and they may change by more than themselves. `rows` are `all_rows`, where
+    they are known."""
     moved = replace(trajectory, zs=trajectory.zs + moves.reshape(trajectory.zs.shape))
-    rows = all_rows(problem, loss, trajectory)
+    rows = all_rows(problem, loss, trajectory) if rows is None else rows
     try:
         change = np.sum(np.abs(all_rows(problem, loss, moved) - rows))
     except Exception:  # a loss that does not take these states is as sensitive as can be
@@ -122,31 +123,21 @@ def all_rows(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory) -
     return np.array(rows)
 
 
-def embedded(errors, h, k) -> np.ndarray:
-    """What the error weights, (m, s), make of slopes k, (n, s, d), over steps h, (n,), as in
-    `steps.error_norm`: (n, d), the local errors where k are stages."""
-    sizes = [np.abs(h[:, None] * np.einsum("s,nsd->nd", e, k)) for e in errors]
-    if len(sizes) == 1:
-        return sizes[0]
-    return sizes[0] ** 2 / np.maximum(np.hypot(sizes[0], 0.1 * sizes[1]), 1e-300)
-
-
 def unresolved(
-    problem: InitialValueProblem, trajectory, found: Gradient, many: Batch | None, running=None, slopes=None
-) -> float:
+    problem: InitialValueProblem, trajectory, found: Gradient, many: Batch | None, running=None, slopes=None,
+    f_z=None,
+) -> float:  # fmt: skip
     """How far lambda' = -lambda f_z - g_z is from what the steps can follow, in relative error.
 
     In the middle of a step the cubic through lambda and its slopes at both ends misses the equation
     by about x^5 / 384, x the rate of lambda times the step; the scheme itself then by x^p / p!, of
     a higher power where f is smooth. z may rest, or move in another way, and its own error tell
-    nothing of this. `slopes` are the lambda f_z + g_z at the beginnings of the steps, where they are known.
+    nothing of this. `slopes` are the lambda f_z + g_z at the beginnings of the steps, where they are known;
+    `f_z` is what `fast.Sweep.f_z` says.
     """
     (after, before), n = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1
-    some = np.linspace(0, n - 1, SAMPLED).astype(int)
-    hard = np.array([step + i for step, *_ in trajectory.hard for i in (-1, 0, 1)], int)
-    steps = np.arange(n) if many else np.unique(np.clip(np.concatenate([some, hard]), 0, n - 1))
-    ts, h = trajectory.ts, np.diff(trajectory.ts)[steps]
-    zs, fs = (x.reshape(n + 1, -1) for x in (trajectory.zs, trajectory.fs))
+    steps = np.arange(n) if many else a_few_steps(trajectory)
+    ts, h, zs = trajectory.ts, np.diff(trajectory.ts)[steps], trajectory.zs.reshape(n + 1, -1)
     left, right, column = after[steps], before[steps + 1], h[:, None]
     slopes = np.nan * zs if slopes is None else slopes.copy()
     unknown = np.any(np.isnan(slopes), axis=1)
@@ -154,9 +145,12 @@ def unresolved(
     unknown[starts] = False
     other = unknown[steps + 1] | np.any(before[steps + 1] != after[steps + 1], axis=1)  # t1, and jumps
     ends = steps[other] + 1
-    at, middles = np.append(starts, ends), ts[steps] + h / 2
-    middle = (zs[steps] + zs[steps + 1]) / 2 + column / 8 * (fs[steps] - fs[steps + 1])
-    rows = rows_at(problem, running, many, np.append(ts[at], middles), np.append(zs[at], middle, axis=0))
+    at = np.append(starts, ends)
+    if f_z is None:
+        times, states = middles(trajectory, steps)
+        rows = rows_at(problem, running, many, np.append(ts[at], times), np.append(zs[at], states, axis=0))
+    else:
+        rows = rows_known(f_z, at, steps)
     asked = rows(slice(len(at)), np.append(after[starts], before[ends], axis=0))
     slopes[starts] = asked[: len(starts)]
     slope_left, slope_right = slopes[steps], slopes[steps + 1]
@@ -171,6 +165,14 @@ def unresolved(
     power = trajectory.tableau.order + 1
     smooth = np.sum((384 * part[~rough]) ** (power / 5)) / math.factorial(power)
     return float(np.sum(part[rough]) + smooth * n / len(steps))
+
+
+def a_few_steps(trajectory: Trajectory) -> np.ndarray:
+    """From the first to the last, and those that were hard, with their neighbours."""
+    last = len(trajectory.ts) - 2
+    some = np.linspace(0, last, SAMPLED).astype(int)
+    hard = np.array([step + i for step, *_ in trajectory.hard for i in (-1, 0, 1)], int)
+    return np.unique(np.clip(np.concatenate([some, hard]), 0, last))
 
 
 def rows_at(problem: InitialValueProblem, running, many: Batch | None, ts, zs) -> Callable:
@@ -190,12 +192,25 @@ def rows_at(problem: InitialValueProblem, running, many: Batch | None, ts, zs) -
     return rows
 
 
+def rows_known(f_z: tuple, at: np.ndarray, steps: np.ndarray) -> Callable:
+    """`rows_at` the nodes `at`, and after them in the middle of these steps, where f_z is known."""
+    blocks, nodes, halves = f_z
+    known = np.concatenate([nodes[at], halves[steps]])
+
+    def rows(some: slice, lams: np.ndarray) -> np.ndarray:
+        found = np.empty_like(lams)
+        found[:, blocks] = (lams[:, blocks][:, :, None] @ known[some])[:, :, 0]
+        return found
+
+    return rows
+
+
 def stands_out(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Which values are a thousand times those of the two steps before and after, where known."""
-    known = dict(zip(steps.tolist(), values.tolist(), strict=True))
-    around = [[known[n + i] for i in (-2, -1, 1, 2) if n + i in known] for n in known]
-    return np.array([bool(near) and known[n] > 1e3 * max(near)
-                     for n, near in zip(known, around, strict=True)])  # fmt: skip
+    near = np.full(steps[-1] + 5, -1.0)  # -1 where nothing is known
+    near[steps + 2] = values
+    around = np.max([near[steps + i] for i in (0, 1, 3, 4)], axis=0)
+    return (around >= 0) & (values > 1e3 * around)
 
 
 def some_direction(theta: Any) -> Any:
@@ -217,7 +232,7 @@ def unseen(
     """
     (after, before), n, total = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1, 0.0
     tableau = trajectory.tableau
-    if flatten(problem.theta)[0].size == 0:
+    if not any(map(np.size, leaves(problem.theta))):
         return 0.0
     some = np.flatnonzero(np.any(tableau.errors != 0, axis=0))
     new = nudged(problem) if running or moves is None else None

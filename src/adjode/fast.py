@@ -1,5 +1,8 @@
 """The discrete adjoint once more: the stages of many steps in one trace."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
 from adjode.batched import close, find_batch, refuse_other, stage_nodes, stages_that_count, values_of
@@ -7,11 +10,12 @@ from adjode.discrete import adjoint_discrete, back_over
 from adjode.loss import Gradient, finish, loss_rows
 from adjode.problem import InitialValueProblem, Loss
 from adjode.steps import first_same_as_last
-from adjode.trajectory import Stats, Trajectory
+from adjode.trajectory import Stats, Trajectory, middles
 
 ROOM = 2**20  # numbers in the trace of a chunk of steps, 8 MB: less fits a cache, but each chunk costs some
 LIKELY = 200  # numbers in a trace for each in a state, more than most fields have: the first chunk, on
 # which layouts are tried, may then be smaller than it could be
+SMALL = 8  # entries of a state, of which a few more nodes in a trace cost less than another one
 WIDE = 32  # above, a covector for each stage is cheaper than one for each entry of the state
 
 
@@ -41,10 +45,9 @@ def swept(problem, loss, trajectory, direction=None) -> tuple[Gradient, "Sweep |
         return adjoint_discrete(problem, loss, trajectory), None
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     with np.errstate(all="ignore"):
-        sweep, points = Sweep(problem, trajectory, lam, jumps, direction=direction), []
+        sweep = Sweep(problem, trajectory, lam, jumps, direction=direction)
         theta_bar = theta_bar + sweep.run()
-    for n in reversed(range(len(trajectory.ts))):
-        points += [(trajectory.ts[n], lam) for lam in (sweep.lams[n], sweep.after(n))]
+    points = np.repeat(trajectory.ts, 2)[::-1], sweep.ends.reshape(-1, problem.z0.size)[::-1]
     stats = Stats(vjps=sweep.traced)
     return finish(problem, loss, trajectory, rows, theta_bar, points, stats), sweep
 
@@ -66,15 +69,21 @@ class Sweep:
         self.slopes = np.full(self.lams.shape, np.nan)  # lams times f_z there, where it was met
         self.together = True  # steps have parts of one trace
         self.direction, self.moved = direction, []  # and f_theta times it, (steps, s, D), as above
+        # what is asked in doubt about lambda: a trace of its own would take longer than its numbers do
+        self.beside = direction is not None and problem.z0.size <= SMALL and not self.implicit
+        self.met: list = []  # (blocks, f_z at the beginnings of steps, beside), from the last ones on
         if way != "by_vjps":
             self.begin(len(self.lams) - 1, len(kept))
 
     def begin(self, last, s):
         """Find the batch and the blocks, on the last steps: as many as are likely to fit."""
         steps = 1 if self.implicit else min(last, max(1, ROOM // (LIKELY * self.problem.z0.size * s)))
-        nodes = stage_nodes(self.problem, self.trajectory, last - steps, last)
+        nodes = self.nodes(last - steps, last)
         self.batch, back, held = find_batch(self.problem, nodes)
-        self.traced = nodes.ts.size + 1
+        self.traced += nodes.ts.size + 1
+        if self.batch is None and self.beside:  # f may refuse what is beside
+            self.beside = False
+            return self.begin(last, s)
         if self.batch:
             try:
                 self.blocks = independent(self.problem.z0.shape, back)
@@ -83,14 +92,24 @@ class Sweep:
             self.held = max(held / steps, 1.0)
             self.first = None if self.implicit else (nodes, back)  # which the first chunk may use
 
+    def nodes(self, first, last):
+        """The stages of the steps; and beside them the middles of the steps, and t1."""
+        nodes = stage_nodes(self.problem, self.trajectory, first, last)
+        if not self.beside:
+            return nodes
+        ts, zs = middles(self.trajectory, np.arange(first, last))
+        end = slice(last, last + (last == len(self.lams) - 1))
+        zs_end = self.trajectory.zs[end].reshape(-1, zs.shape[1])
+        return replace(nodes, beside=(np.append(ts, self.trajectory.ts[end]), np.append(zs, zs_end, axis=0)))
+
     def traced_nodes(self, first, last):
         """The stages of the steps, and the map back from a trace that has their values."""
         (nodes, back), self.first = self.first or (None, None), None
         if nodes and last == len(self.lams) - 1 and len(nodes.hs) == last - first:
             return nodes, back
-        nodes = stage_nodes(self.problem, self.trajectory, first, last)
+        nodes = self.nodes(first, last)
         self.traced += nodes.ts.size
-        values, back = self.batch(nodes.ts.ravel(), nodes.zs.reshape(nodes.ts.size, -1))
+        values, back = self.batch(*nodes.places())
         if not nodes.agree(values):
             raise Refused
         return nodes, back
@@ -98,6 +117,14 @@ class Sweep:
     def after(self, n):
         """lambda at node n, with the jump there."""
         return self.lams[n] + self.jumps[n] if n in self.jumps else self.lams[n]
+
+    @property
+    def ends(self) -> np.ndarray:
+        """lambda at all nodes, with the jump and before it, (N + 1, 2, D)."""
+        ends = np.stack([self.lams, self.lams], axis=1)
+        for n, jump in self.jumps.items():
+            ends[n, 0] += jump
+        return ends
 
     def run(self):
         theta_bar, last = 0.0, len(self.lams) - 1
@@ -120,7 +147,9 @@ class Sweep:
             try:
                 return getattr(self, way)(first, last), first
             except Exception:  # f refuses these nodes, or was Refused
-                if way == "by_stages" and self.together:
+                if self.beside:
+                    self.beside = False
+                elif way == "by_stages" and self.together:
                     self.together = False
                 elif len(self.blocks) > 1:
                     self.blocks = self.blocks.reshape(1, -1)
@@ -136,9 +165,23 @@ class Sweep:
     def note(self, back, shape):
         """What f does where theta moves along the direction."""
         try:
-            self.moved += [back.along(self.direction).reshape(shape)] if self.direction is not None else []
+            if self.direction is not None:
+                moved = back.along(self.direction)
+                self.moved.append(moved[: math.prod(shape[:2])].reshape(shape))
         except Exception:  # autograd has no rule for it
             self.direction = None
+
+    @property
+    def f_z(self) -> tuple | None:
+        """Blocks, and f_z in them at all nodes and in the middles of the steps, (N + 1, B, d, d) and
+        (N, B, d, d); or None where it is not known."""
+        blocks = self.blocks if self.met else None
+        if blocks is None or not all(np.array_equal(blocks, other) for other, *_ in self.met):
+            return None
+        starts, beside = (np.concatenate(parts[::-1]) for parts in list(zip(*self.met, strict=True))[1:])
+        if len(starts) < len(self.lams) - 1 or len(beside) < len(starts) + 1:
+            return None
+        return blocks, np.concatenate([starts, beside[-1:]]), beside[:-1]
 
     @property
     def theta_moves(self) -> np.ndarray | None:
@@ -166,27 +209,31 @@ class Sweep:
         """What errors, (N, D), that the steps make come to at the nodes, (N + 1, D), to first order."""
         moved = np.zeros((len(errors) + 1, errors.shape[1]))
         for n, (blocks, step) in enumerate(reversed(self.propagators)):
-            moved[n + 1] = errors[n] + through(blocks, step.swapaxes(1, 2), moved[n])
+            one = len(blocks) == 1
+            moved[n + 1] = step[0] @ moved[n] if one else through(blocks, step.swapaxes(1, 2), moved[n])
+            moved[n + 1] += errors[n]
         return moved
 
     def by_jacobians(self, first, last):
         """All f_z from one trace: a covector for each entry of a block."""
         (nodes, back), blocks = self.traced_nodes(first, last), self.blocks
         h = nodes.hs[:, None, None, None]
-        f_z = jacobians(back, blocks, nodes.ts.shape)
-        if not apart(back, blocks, f_z):
+        everywhere = jacobians(back, blocks)
+        if not apart(back, blocks, everywhere):
             raise Refused
+        f_z, beside = everywhere[: nodes.ts.size], everywhere[nodes.ts.size :]
+        f_z = f_z.reshape(*nodes.ts.shape, *f_z.shape[1:])
         parts = (implicit_propagators if self.implicit else stage_propagators)(self.a, self.b, h, f_z)
         step = np.eye(blocks.shape[1]) + parts.sum(axis=0)
-        before = np.empty((last - first + 1, *blocks.shape))  # the jumps, at the ends of the steps
-        before[-1] = self.lams[last, blocks]
-        lams = before[1:].copy()  # and after them
+        lam, befores, afters = self.lams[last, blocks][:, None], [], []  # the jumps, at the ends of the steps
         for n in reversed(range(last - first)):
-            lams[n] = before[n + 1]
             if first + n + 1 in self.jumps:
-                lams[n] += self.jumps[first + n + 1][blocks]
-            np.matmul(lams[n, :, None], step[n], out=before[n, :, None])
-        self.lams[first:last, blocks] = before[:-1]
+                lam = lam + self.jumps[first + n + 1][blocks][:, None]
+            afters.append(lam)
+            lam = lam @ step[n]
+            befores.append(lam)
+        before, lams = (np.array(rows[::-1])[:, :, 0] for rows in (befores, afters))
+        self.lams[first:last, blocks] = before
         big = (lams[:, :, None] @ parts)[:, :, :, 0]  # Lambda_i, (s, steps, B, d)
         kappa = h[:, 0] * (np.multiply.outer(self.b, lams) + np.tensordot(self.a.T, big, 1))
         big_flat, kappa_flat = np.empty_like(nodes.zs), np.empty_like(nodes.zs)
@@ -194,8 +241,12 @@ class Sweep:
         # rounding, in a linear system, is relative to its matrix
         stiff = 1 + self.implicit * np.max(np.abs(h[:, 0, 0, 0] * np.max(np.abs(f_z), axis=(1, 2, 3, 4))))
         theta_bar = proven(back, kappa_flat, big_flat, stiff * np.max(np.abs(lams), axis=(1, 2)))
+        if self.beside:
+            if not (np.all(np.isfinite(beside)) and np.all(np.isfinite(theta_bar))):
+                raise Refused  # f may have no derivative there
+            self.met.append((blocks, f_z[:, 0], beside))
         if not self.implicit:  # the first stage is at the node
-            self.slopes[first:last, blocks] = (before[:-1, :, None] @ f_z[:, 0])[:, :, 0]
+            self.slopes[first:last, blocks] = (before[:, :, None] @ f_z[:, 0])[:, :, 0]
         self.propagators += [(blocks, one) for one in reversed(step)]
         self.note(back, nodes.zs.shape)
         return theta_bar
@@ -253,24 +304,23 @@ def proven(back, kappa, big, size):
     return theta_bar
 
 
-def jacobians(back, blocks, shape):
-    """f_z at the nodes, (steps, s, B, d, d), by a unit covector for each entry of a block."""
-    n, d = shape[0] * shape[1], blocks.shape[1]
-    found = np.empty((n, *blocks.shape, d))
+def jacobians(back, blocks):
+    """f_z at the nodes, (n, B, d, d), by a unit covector for each entry of a block."""
+    d = blocks.shape[1]
+    found = np.empty((back.n, *blocks.shape, d))
     for e in range(d):
         unit = np.zeros(blocks.size)
         unit[blocks[:, e]] = 1.0
         found[:, :, e] = back.everywhere(unit)[:, blocks]
-    return found.reshape(*shape, *found.shape[1:])
+    return found
 
 
 def apart(back, blocks, f_z) -> bool:
-    """Whether the blocks, (steps, s, B, d, d), are all there is: nothing outside of them, and no node moved
+    """Whether the blocks, (n, B, d, d), are all there is: nothing outside of them, and no node moved
     by another one. It is plain from what f is made of, or random rows tell: lambda tells nothing where it
     is zero, and the propagators are asked about more than lambda."""
     if back.apart(blocks):
         return True
-    f_z = f_z.reshape(-1, *f_z.shape[2:])
     rows = np.random.default_rng(0).normal(size=(len(f_z), blocks.size))
     whole = back(rows, theta=False)[0][:, blocks]
     parts = (rows[:, blocks][:, :, None] @ f_z)[:, :, 0]
@@ -283,12 +333,14 @@ def stage_propagators(a, b, h, f_z):
     h broadcasts against f_z, (steps, s, ..., d, d), without its second axis, which comes first in
     the result, (s, steps, ..., d, d).
     """
-    parts, eye = np.empty((len(b), *np.delete(f_z.shape, 1))), np.eye(f_z.shape[-1])
-    flat = parts.reshape(len(b), -1)
-    for i in reversed(range(len(b))):
-        later = np.dot(a[i + 1 :, i], flat[i + 1 :]).reshape(parts.shape[1:])
-        parts[i] = (h * (b[i] * eye + later)) @ f_z[:, i]
-    return parts
+    s, f_z = len(b), np.expand_dims(h, 1) * f_z
+    parts, weights = np.empty((s + 1, *np.delete(f_z.shape, 1))), np.vstack([a, b])
+    parts[s] = np.eye(f_z.shape[-1])  # with the weights b
+    flat = parts.reshape(s + 1, -1)
+    for i in reversed(range(s)):
+        later = np.dot(weights[i + 1 :, i], flat[i + 1 :]).reshape(parts.shape[1:])
+        np.matmul(later, f_z[:, i], out=parts[i])
+    return parts[:s]
 
 
 def implicit_propagators(a, b, h, f_z):

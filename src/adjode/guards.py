@@ -206,8 +206,8 @@ class Guard:
         of_z = max(relative * size / allowed, self.astray(trajectory, sweep))
         if discrete and self.problem.z0.size:
             # a continuous adjoint has its own steps, that follow lambda
-            slopes, moves = (sweep.slopes, sweep.theta_moves) if sweep else (None, None)
-            missed = size * unresolved(self.problem, trajectory, found, many, self.loss.running, slopes)
+            slopes, f_z, moves = (sweep.slopes, sweep.f_z, sweep.theta_moves) if sweep else (None, None, None)
+            missed = size * unresolved(self.problem, trajectory, found, many, self.loss.running, slopes, f_z)
             missed += KINKED * unseen(self.problem, trajectory, found, many, self.loss.running, moves)
             missed /= allowed
         if discrete or trajectory.stages is None:
@@ -228,7 +228,8 @@ class Guard:
             moves, far = reach(trajectory, sweep, self.rtol, self.atol)
         else:
             moves, far = added_up(trajectory, self.rtol, self.atol), 0.0
-        far = max(far, rows_moved(self.problem, self.loss, trajectory, moves))
+        rows = sweep and np.array([sweep.lams[-1], *sweep.jumps.values()])  # there is no running cost
+        far = max(far, rows_moved(self.problem, self.loss, trajectory, moves, rows))
         return BACK * far / (100 * self.rtol)
 
     def anew(self, factor, tableau, grid=None) -> tuple[Trajectory, Gradient]:

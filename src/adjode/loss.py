@@ -105,9 +105,10 @@ def check_solves(problem: InitialValueProblem, trajectory: Trajectory) -> None:
 
 def finish(problem, loss, trajectory, rows, theta_bar, points, stats, dense=None) -> Gradient:
     """All derivatives, from the `rows` of the loss, theta_bar, and lambda at `points`, met on the
-    way back: a list of (t, lam), the last one at t0."""
+    way back: the times and the lambdas, the last ones at t0."""
     end, _, jumps = rows
-    lam, fs = points[-1][1], trajectory.fs.reshape(len(trajectory.ts), -1)
+    ts, lams = (np.array(part)[::-1] for part in points)
+    lam, fs = lams[0], trajectory.fs.reshape(len(trajectory.ts), -1)
     t0_bar, t1_bar = -float(lam @ fs[0]), float(end @ fs[-1])
     if loss.running is not None:
         t0_bar -= float(loss.running(problem.t0, problem.z0, problem.theta))
@@ -115,7 +116,6 @@ def finish(problem, loss, trajectory, rows, theta_bar, points, stats, dense=None
     ts_bar = np.array([row @ fs[n] for n, row in jumps.items()])
     if not np.all(np.isfinite(np.concatenate([lam, theta_bar, ts_bar, [t0_bar, t1_bar]]))):
         raise GradientError("the gradient is not finite: f or the loss has no derivative there")
-    ts, lams = (np.array(part)[::-1] for part in zip(*points, strict=True))
     new = np.append((np.diff(ts) != 0) | np.any(np.diff(lams, axis=0) != 0, axis=1), True)
     ts, lams = ts[new], lams[new]
     path = AdjointPath(ts, lams.reshape(len(ts), *problem.z0.shape), dense)

@@ -16,7 +16,7 @@ from adjode.problem import InitialValueProblem, Loss, Observations, check_times,
 from adjode.replay import solve_replayed
 from adjode.retrace import traced_states
 from adjode.solve import solve, solve_fixed
-from adjode.structure import children, flatten, leaves, rebuild, untraced
+from adjode.structure import children, leaves, rebuild, untraced
 from adjode.tableau import adaptive_tableau
 from adjode.trajectory import Trajectory
 from adjode.vjp import pullback
@@ -27,10 +27,11 @@ class Call:
     """What one call of `odeint` shares between its forward and its backward pass."""
 
     f: Callable
-    unflatten: Callable
+    nest: Any  # of the structure of theta
     adjoint: str
     options: dict  # rtol, atol and method
     store: str
+    problem: InitialValueProblem | None = None
     trajectory: Trajectory | None = None
 
 
@@ -83,11 +84,11 @@ def odeint(f: Callable, z0: Any, ts: Any, theta: Any, *, rtol: float = 1e-6, ato
     Steps are chosen by what f shows where it is evaluated. A pulse in t that is shorter than a step
     may be stepped over, here as in every solver: put a time of `ts` into it.
     """
-    theta = rebuild(theta, [x if isbox(x) else real("theta", x)[()] for x in leaves(theta)])
-    z0, ts, (theta, unflatten) = as_array("z0", z0), as_array("ts", ts), flatten(theta)
+    new = [x if isbox(x) else real("theta", x)[()] for x in leaves(theta)]
+    z0, ts, nest = as_array("z0", z0), as_array("ts", ts), rebuild(theta, [None] * len(new))
     needed, options = strategy(adjoint)[1], {"rtol": rtol, "atol": atol, "method": method}
-    store = needed if any(isbox(x) for x in (z0, ts, theta)) else "stops"
-    return states(z0, ts, theta, Call(f, unflatten, adjoint, options, store))
+    store = needed if any(isbox(x) for x in (z0, ts, *new)) else "stops"
+    return states(Call(f, nest, adjoint, options, store), z0, ts, *new)
 
 
 def as_array(name: str, value: Any):
@@ -97,29 +98,30 @@ def as_array(name: str, value: Any):
     return value if isbox(value) else real(name, value)
 
 
-def _states(z0, ts, theta, call: Call) -> np.ndarray:
-    """z(ts), shape (n, *z0.shape); the trajectory stays in `call` for the way back."""
+def _states(call: Call, z0, ts, *theta) -> np.ndarray:
+    """z(ts), shape (n, *z0.shape), from the leaves of theta; the trajectory stays in `call` for the way
+    back."""
     ts = check_times("ts", ts)
     if len(ts) == 1:
         return np.array(z0)[None]
-    problem = InitialValueProblem(call.f, z0, ts[0], ts[-1], call.unflatten(theta))
+    call.problem = InitialValueProblem(call.f, z0, ts[0], ts[-1], rebuild(call.nest, theta))
     solver = solve_replayed if call.store == "stages" else solve
-    call.trajectory = solver(problem, ts=ts, store=call.store, **call.options)
+    call.trajectory = solver(call.problem, ts=ts, store=call.store, **call.options)
     return call.trajectory.zs[np.isin(call.trajectory.ts, ts)]
 
 
 def _states_pullback(argnums, zs, args, kwargs) -> Callable:
     """zs_bar -> the rows for those of z0, ts and theta that are asked for, in one pass."""
-    z0, ts, theta, call = args
+    call, *given = args
 
     def back(zs_bar):
-        if not any(isbox(x) for x in (z0, ts, theta, zs_bar)):
-            rows = adjoint_rows(z0, ts, theta, call, zs_bar)
+        if not any(isbox(x) for x in (*given, zs_bar)):
+            rows = adjoint_rows(call, zs_bar, *given[1:])
         else:
-            steps = trusted_steps(*map(untraced, (z0, ts, theta)), call, untraced(zs_bar))
-            again = lambda z0, ts, theta: traced_states(call.f, z0, ts, theta, call.unflatten, steps)
-            rows = pullback(again, z0, ts, theta)[1](zs_bar)
-        return [rows[i] for i in argnums]
+            steps = trusted_steps(untraced(given[1]), call, untraced(zs_bar))
+            again = lambda z0, ts, *new: traced_states(call.f, z0, ts, rebuild(call.nest, new), steps)
+            rows = pullback(again, *given)[1](zs_bar)
+        return [rows[i - 1] for i in argnums]
 
     return back
 
@@ -128,38 +130,36 @@ states = primitive(_states)
 defvjp_argnums(states, _states_pullback)
 
 
-def adjoint_rows(z0, ts, theta, call: Call, zs_bar) -> tuple:
-    """The rows for z0, ts and theta: one backward pass that jumps by zs_bar[i] at ts[i].
+def adjoint_rows(call: Call, zs_bar, ts, *theta) -> tuple:
+    """The rows for z0, ts and the leaves of theta: one backward pass that jumps by zs_bar[i] at ts[i].
 
     The first time is both the start and an observation time, so its row has both parts.
     """
     if len(ts) == 1:
-        return zs_bar[0], np.zeros(1), np.zeros(theta.shape)
-    found = trusted_gradient(z0, ts, theta, call, zs_bar)
+        return zs_bar[0], np.zeros(1), *(np.zeros(np.shape(x))[()] for x in theta)
+    found = trusted_gradient(ts, call, zs_bar)
     ts_bar = found.ts + np.append(found.t0, np.zeros(len(ts) - 1))
-    return found.z0[()], ts_bar, flatten(found.theta)[0]
+    return found.z0[()], ts_bar, *leaves(found.theta)
 
 
-def trusted_gradient(z0, ts, theta, call: Call, zs_bar) -> Gradient:
+def trusted_gradient(ts, call: Call, zs_bar) -> Gradient:
     seen = Observations(ts, lambda i, z: np.sum(zs_bar[i] * z), lambda i, z: zs_bar[i])
-    problem = InitialValueProblem(call.f, z0, ts[0], ts[-1], call.unflatten(theta))
     zs = call.trajectory.zs[np.isin(call.trajectory.ts, ts)]
     most = lambda x: np.max(np.abs(x), initial=1e-300)
     bend = most(zs_bar) / most(zs)  # a guess of the size of L_zz
     moved = Observations(ts, seen.fun, lambda i, z: zs_bar[i] + bend * (z - zs[i]))
     rtol, atol = call.options["rtol"], call.options["atol"]
-    guard = Guard(problem, Loss(observations=seen), rtol, atol, moved=Loss(observations=moved))
+    guard = Guard(call.problem, Loss(observations=seen), rtol, atol, moved=Loss(observations=moved))
     return guard.trusted(strategy(call.adjoint)[0], call.trajectory)
 
 
-def trusted_steps(z0, ts, theta, call: Call, zs_bar) -> Trajectory | None:
+def trusted_steps(ts, call: Call, zs_bar) -> Trajectory | None:
     """The steps to trace: those of a discrete gradient that is trusted, for these rows."""
     if len(ts) == 1:
         return None
-    problem = InitialValueProblem(call.f, z0, ts[0], ts[-1], call.unflatten(theta))
     taken = call.trajectory
     if taken.stages is None:
-        taken = solve(problem, ts=ts, store="stages", **call.options)
-    found = trusted_gradient(z0, ts, theta, replace(call, adjoint="discrete", trajectory=taken), zs_bar)
+        taken = solve(call.problem, ts=ts, store="stages", **call.options)
+    found = trusted_gradient(ts, replace(call, adjoint="discrete", trajectory=taken), zs_bar)
     nodes = found.path.ts[1:][np.diff(found.path.ts) != 0]  # those of another solve, perhaps
-    return solve_fixed(problem, adaptive_tableau(taken.tableau.name), 1, ts=nodes)
+    return solve_fixed(call.problem, adaptive_tableau(taken.tableau.name), 1, ts=nodes)

@@ -8,6 +8,8 @@ import numpy as np
 
 from adjode.structure import leaves, rebuild
 
+FLOAT = np.dtype(float)
+
 
 class IntegrationError(RuntimeError):
     """A solve stopped early."""

@@ -7,8 +7,9 @@ that question is most of what f costs.
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import autograd.numpy as anp
 import numpy as np
@@ -60,9 +61,9 @@ class Noted(Recorded):
 
 def keeps_shape(fun: Callable, args: tuple, argnums: tuple) -> bool:
     """Whether it is sure that fun returns the same shape for other values of these arguments."""
-    kinds = {np.asarray(args[i]).dtype.kind for i in argnums}
     if isinstance(fun.fun, np.ufunc):
         return True
+    kinds = {np.asarray(args[i]).dtype.kind for i in argnums}
     if fun is ArrayBox.__getitem__:
         return "b" not in kinds
     if fun.fun is np.where:
@@ -88,23 +89,25 @@ def solve_replayed(problem: InitialValueProblem, **options) -> Trajectory:
     """
     with suppress(Exception):  # whatever it is, f itself says it better
         flat = replayed(problem)
-        if flat and takes_batch(problem):
-            found = solve(replace(problem, f=Replay(problem.f, flat)), **options)
+        if flat and takes_batch(problem, flat):
+            quick = copy(problem)  # which is checked already
+            object.__setattr__(quick, "f", Replay(problem.f, flat))
+            found = solve(quick, **options)
             if confirmed(problem, flat, found):
                 return replace(found, replayed=flat)
     return solve(problem, **options)
 
 
-def takes_batch(problem: InitialValueProblem) -> bool:
-    """Whether f has its values on a batch, in some layout, near the start; and is not one that could take
-    the first state of a batch, of one entry, for an entry of a state."""
+def takes_batch(problem: InitialValueProblem, flat: Callable) -> bool:
+    """Whether f has its values on a batch, those of its replay, in some layout, near the start; and is not
+    one that could take the first state of a batch, of one entry, for an entry of a state."""
     if problem.z0.size == 0 or problem.z0.shape[-1:] == (1,):
         return False
     z, h = problem.z0.ravel(), 1e-3 * (problem.t1 - problem.t0)
     zs = z * (1 + 1e-3 * np.cos(1.0 + np.arange(3 * z.size)).reshape(1, 3, -1))
     nodes = Nodes(problem.t0 + h * np.arange(3.0)[None], zs, zs, np.array([h]))
     with np.errstate(all="ignore"):
-        nodes = replace(nodes, ks=values_of(problem, nodes))
+        nodes = replace(nodes, ks=replays(flat, nodes))
         return any(map(partial(agrees, problem, nodes), layouts(problem)))
 
 
@@ -113,7 +116,7 @@ def agrees(problem: InitialValueProblem, nodes: Nodes, layout: Layout) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is but an attempt
-            return nodes.agree(Batch(problem, layout).values(*nodes.flat()[:2]))
+            return nodes.agree(Batch(problem, layout).values(*nodes.places()))
     except Exception:  # f does not take it
         return False
 
@@ -128,16 +131,22 @@ def replayed(problem: InitialValueProblem) -> Callable | None:
     if doubts or end is None or not isinstance(value, np.ndarray | np.float64) or np.shape(value) != shape:
         return None
     nodes = [node for node in reversed(list(toposort(end))) if node.call]
+    given = (x for node in nodes for x in (*node.call[2], *node.call[3].values()))
+    if value.dtype != float or any(map(isbox, given)):  # f captures a traced value
+        return None
+    write = cache(partial(written, nodes, roots, end, shape))  # which numbers seldom need
+    return straight(nodes, roots, end, problem.z0, lambda t, z: write()(t, z)) or write()
+
+
+def written(nodes: list, roots: list, end: Noted, shape: tuple) -> Callable:
+    """The notes as a function of t and flat z, in NumPy's operations."""
     names = dict(zip(roots, "tz", strict=True)) | {node: f"v{i}" for i, node in enumerate(nodes)}
     constants: list = []
     lines = [f"{names[node]} = {said(node, names, constants)}" for node in nodes]
-    if value.dtype != float or any(map(isbox, constants)):  # f captures a traced value
-        return None
     if len(shape) != 1:
         lines = [f"z = z.reshape({shape})", *lines, f"{names[end]} = {names[end]}.ravel()"]
     lines += [f"if {names[end]}.dtype is not FLOAT:", "    raise TypeError", f"return {names[end]}"]
-    flat = compiled("t, z", len(constants), tuple(lines))(*constants)
-    return straight(nodes, roots, end, problem.z0, flat) or flat
+    return compiled("t, z", len(constants), tuple(lines))(*constants)
 
 
 def said(node: Noted, names: dict, constants: list) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
@@ -10,21 +11,21 @@ import numpy as np
 from adjode.problem import InitialValueProblem
 from adjode.steps import rk_steps
 from adjode.stiff import state_jacobian
-from adjode.structure import untraced
+from adjode.structure import leaves, rebuild, untraced
 from adjode.trajectory import Trajectory
 
 
-def traced_states(f: Callable, z0, ts, theta, unflatten: Callable, taken: Trajectory | None):
+def traced_states(f: Callable, z0, ts, theta: Any, taken: Trajectory | None):
     """z(ts) by the steps `taken` by a solve, frozen as fractions of the gaps between the ts; without
     steps, at one time.
 
-    z0, ts and theta, the last of shape (P,), may be traced to any depth, at the cost of the memory
-    of that trace.
+    z0, ts and the leaves of theta may be traced to any depth, at the cost of the memory of that trace.
     """
-    zs, nest, times = [z0], unflatten(theta), untraced(ts)
+    zs, times = [z0], untraced(ts)
     if taken is None:
         return anp.stack(zs)
-    problem = InitialValueProblem(f, untraced(z0), times[0], times[-1], unflatten(untraced(theta)))
+    plain = rebuild(theta, [untraced(x) for x in leaves(theta)])
+    problem = InitialValueProblem(f, untraced(z0), times[0], times[-1], plain)
     nodes = np.flatnonzero(np.isin(taken.ts, times))
     for i, (m, n) in enumerate(pairwise(nodes)):
         fractions = (taken.ts[m : n + 1] - times[i]) / (times[i + 1] - times[i])
@@ -32,9 +33,9 @@ def traced_states(f: Callable, z0, ts, theta, unflatten: Callable, taken: Trajec
         if taken.tableau.implicit:
             steps = range(m, n)
             again = (partial(implicit_step, problem, taken, step) for step in steps)
-            zs.append(follow(again, f, grid, zs[-1], nest))
+            zs.append(follow(again, f, grid, zs[-1], theta))
         else:
-            zs.append(rk_steps(taken.tableau, f, grid, zs[-1], nest)[-1])
+            zs.append(rk_steps(taken.tableau, f, grid, zs[-1], theta)[-1])
     return anp.stack(zs)
 
 

@@ -9,12 +9,18 @@ import autograd.numpy as anp
 import numpy as np
 from autograd.core import primitive_vjps
 from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, concatenate_args
 
 FLAT = 0.01  # where tanh has a smaller slope, 1 - tanh^2 would lose digits of it
 
 # The rules of autograd's own operations: whoever gives one of them another means it.
-OPERATIONS = [*filter(callable, vars(anp).values()), ArrayBox.__getitem__]
+OPERATIONS = [*filter(callable, vars(anp).values()), ArrayBox.__getitem__, _array_from_scalar_or_array]
 AUTOGRADS = {x: primitive_vjps[x] for x in OPERATIONS if x in primitive_vjps}
+
+
+def shape_of(x: Any) -> tuple:
+    """np.shape, which asks much of what has a shape."""
+    return x.shape if isinstance(x, np.ndarray) else np.shape(x)
 
 
 def is_autograds(primitive: Callable) -> bool:
@@ -40,11 +46,13 @@ def whole(v: Any, value: Any) -> Any:
     return v
 
 
-def vjp_of(argnums, primitive, value, args, kwargs) -> Callable:
+def vjp_of(argnums, primitive, value, args, kwargs, known: dict | None = None) -> Callable:
     """From a covector of the value, which need not be `whole`, to the rows of some arguments, which then
-    need not be either."""
+    need not be either. Rules of this call, by argument, may be `known`, and are then."""
     if not kwargs and np.isrealobj(value):
-        rules = [rule(i, primitive, value, args) for i in argnums]
+        known = {} if known is None else known
+        known |= {i: rule(i, primitive, value, args) for i in argnums if i not in known}
+        rules = [known[i] for i in argnums]
         if all(rules):
             return lambda v: [pull(v) for pull in rules]
     vjp = primitive_vjps[primitive](argnums, value, args, kwargs)
@@ -59,7 +67,7 @@ def rule(i: int, primitive, value, args) -> Callable | None:
         if found:
             return found
     if elementwise(primitive.fun, args):
-        return by_slope(*primitive_vjps[primitive]((0,), value, args, {})(np.ones(np.shape(value))), value)
+        return by_slope(*primitive_vjps[primitive]((0,), value, args, {})(np.ones(shape_of(value))), value)
     return None
 
 
@@ -69,8 +77,8 @@ def elementwise(fun, args) -> bool:
 
 def by_slope(slope, value) -> Callable:
     """For x in slope * x, and in what has this slope."""
-    shape = np.shape(value)
-    full = shape and np.shape(slope) == shape
+    shape = shape_of(value)
+    full = shape and shape_of(slope) == shape
 
     def pull(v):
         if isinstance(v, Factors):
@@ -96,16 +104,16 @@ def of_tanh(i: int, value, args) -> Callable | None:
 def of_multiply(i: int, value, args) -> Callable | None:
     """For a factor in the shape of the product, or a number."""
     other = args[1 - i]
-    if np.shape(args[i]) == value.shape:
+    if shape_of(args[i]) == value.shape:
         return by_slope(other, value)
-    if np.shape(args[i]) == () and np.shape(other) == value.shape:
+    if shape_of(args[i]) == () and shape_of(other) == value.shape:
         return lambda v: np.vdot(whole(v, value), other)
     return None
 
 
 def of_add(i: int, value, args) -> Callable | None:
     """For a term in the shape of the sum, or a vector that is added to every row."""
-    shape = np.shape(args[i])
+    shape = shape_of(args[i])
     if shape == value.shape:
         return lambda v: v
     if shape != value.shape[-1:]:
@@ -183,5 +191,21 @@ def of_entries(i: int, value, args) -> Callable | None:
     return pull
 
 
+def of_joined(i: int, value, args) -> Callable:
+    """For one of the arrays behind the axis, on which they are joined."""
+    axis, *parts = args
+    start = sum(shape_of(part)[axis] for part in parts[: i - 1])
+    index = [slice(None)] * value.ndim
+    index[axis] = slice(start, start + shape_of(args[i])[axis])
+    index = tuple(index)
+    return lambda v: whole(v, value)[index]
+
+
+def of_array(i: int, value, args) -> Callable | None:
+    """For what was an array already."""
+    return (lambda v: v) if args[:2] == ((), {}) else None
+
+
 RULES = {anp.tanh: of_tanh, anp.multiply: of_multiply, anp.add: of_add, anp.subtract: of_subtract}
 RULES |= {anp.matmul: of_product, anp.dot: of_product, ArrayBox.__getitem__: of_entries}
+RULES |= {concatenate_args: of_joined, _array_from_scalar_or_array: of_array}

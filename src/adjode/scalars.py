@@ -6,15 +6,14 @@ of f is done once more, with names in place of numbers: whatever is done to a na
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
 
 import numpy as np
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, array_from_args, concatenate_args
 
-from adjode.solve import FLOAT
-from adjode.steps import Counted, trial_step
+from adjode.problem import FLOAT
+from adjode.steps import Counted, trial_step, turned
 from adjode.tableau import ButcherTableau
 
 MOST = 8  # entries of a state: of more, the sums of a step cost NumPy less
@@ -115,14 +114,28 @@ class Straight:
     def trial(self, tableau: ButcherTableau, field: Counted, t, z, h, k0, rtol, atol) -> tuple:
         """As `trial_step`, to rounding."""
         others, d = len(tableau.b) - 1, len(z)
-        with suppress(ArithmeticError, ValueError):
-            if field.calls + others <= field.limit:
+        if field.calls + others <= field.limit:
+            try:
                 step = unrolled(tableau, d)
                 *numbers, error = step(self.entries, t, h, rtol, atol, *z.tolist(), *k0.tolist())
                 field.calls += others
                 found = np.array(numbers).reshape(-1, d)
                 return found[:-2], found[-2], found[-1], error
+            except (ArithmeticError, ValueError):
+                pass
         return trial_step(tableau, field, t, z, h, k0, rtol, atol)
+
+    def turned(self, field: Counted, t, z, k0, v, atol) -> tuple:
+        """As `steps.turned`, to rounding."""
+        if field.calls < field.limit:
+            try:
+                turn = difference(len(z))
+                *w, rate, along, length = turn(self.entries, t, atol, *z.tolist(), *k0.tolist(), *v.tolist())
+                field.calls += 1
+                return np.array(w), rate, along, length
+            except (ArithmeticError, ValueError):
+                pass
+        return turned(field, t, z, k0, v, atol)
 
 
 def straight(nodes: list, roots: list, end, z: np.ndarray, flat: Callable) -> Straight | None:
@@ -179,6 +192,21 @@ def unrolled(tableau: ButcherTableau, d: int) -> Callable:
         lines.append(f"error = error and error ** 2 / hypot(error, 0.1 * {most('x1_')})")
     lines.append(f"return {', '.join(map(every, (*names, 'n', 's')))}, error")
     return compiled(f"f, t, h, rtol, atol, {every('z')}, {every('k0_')}", 0, tuple(lines))()
+
+
+@lru_cache
+def difference(d: int) -> Callable:
+    """From f, t, atol, and the entries of z, k_0 and v to the entries of w, and the numbers of `turned`."""
+    every = lambda form: ", ".join(form.format(e) for e in range(d))
+    product = lambda x, y: " + ".join(f"{x}{e} * {y}{e}" for e in range(d))
+    lines = [
+        f"size, length = 1e-7 * sqrt({product('z', 'z')}) + atol, sqrt({product('v', 'v')})",
+        "s = size / length",
+        f"{every('w{}')}, = f(t, {every('z{0} + s * v{0}')})",
+        *(f"w{e} = (w{e} - k{e}) / size" for e in range(d)),
+        f"return {every('w{}')}, sqrt({product('w', 'w')}), {product('w', 'v')}, length",
+    ]
+    return compiled(f"f, t, atol, {every('z{}')}, {every('k{}')}, {every('v{}')}", 0, tuple(lines))()
 
 
 @lru_cache(64)

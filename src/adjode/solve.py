@@ -7,13 +7,13 @@ from itertools import pairwise
 import numpy as np
 from autograd.tracer import isbox
 
-from adjode.problem import InitialValueProblem, IntegrationError, check_times, read_only
-from adjode.steps import FEWEST, Counted, Stiff, adaptive_steps, fixed_steps, trial_step
+from adjode.problem import FLOAT, InitialValueProblem, IntegrationError, check_times, read_only
+from adjode.steps import FEWEST, Counted, Stiff, adaptive_steps, fixed_steps
 from adjode.stiff import implicit_cost, implicit_fixed_steps, implicit_steps, state_jacobian
 from adjode.tableau import ButcherTableau, adaptive_tableau, check_tableau, with_first_stage
 from adjode.trajectory import Trajectory, collect
 
-FLOAT = np.dtype(float)
+OWN = ("trial", "turned")  # of `adaptive_steps`, that a field may bring along
 
 
 def solve_fixed(
@@ -82,8 +82,8 @@ def solve(problem: InitialValueProblem, *, rtol: float = 1e-6, atol: float = 1e-
             f_z = state_jacobian(problem, field)
             steps = implicit_steps(field, f_z, start, stops, tableau, rtol, atol)
         else:
-            trial, longest = getattr(field.field, "trial", trial_step), abs(problem.t1 - problem.t0) / FEWEST
-            options |= {"longest": longest, "tangent": True, "trial": trial}
+            own = {name: getattr(field.field, name) for name in OWN if hasattr(field.field, name)}
+            options |= {"longest": abs(problem.t1 - problem.t0) / FEWEST, "tangent": True, **own}
             steps = adaptive_steps(field, start, stops, tableau, rtol, atol, **options)
         return collect(steps, field, tableau, stops, **kind)
 

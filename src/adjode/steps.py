@@ -72,13 +72,20 @@ def trial_step(tableau, field, t, z, h, k0, rtol, atol) -> tuple:
     return k, z_next, scale, error_norm(tableau, k, h, scale)
 
 
+def turned(field, t, z, k0, v, atol) -> tuple:
+    """w = f_z v / |v| by a difference, the next v as in the power method; |w|; w v; and |v|."""
+    size, length = 1e-7 * norm(z) + atol, norm(v)
+    w = (field(t, z + size / length * v) - k0) / size
+    return w, norm(w), float(w @ v), length
+
+
 def adaptive_steps(field, z, stops, tableau, rtol, atol, longest=np.inf, tangent=False,
-                   patience=np.inf, trial=trial_step) -> Iterator:  # fmt: skip
+                   patience=np.inf, trial=trial_step, turned=turned) -> Iterator:  # fmt: skip
     """Yield (t, z, h, k, tries) for each accepted step, and an end (t1, z1, 0, [f(t1, z1)], 0); the
     local error stays below a tenth of atol + rtol |z|, since errors add up on the way, and no step is
     longer than `longest`. `tangent`: steps are bounded by the rate of v' = f_z v, which the error of z
     does not show at rest. Raises Stiff where they follow a decay, and the rest would cost more
-    evaluations than `patience`. `trial` is `trial_step`, or does the same."""
+    evaluations than `patience`. `trial` and `turned` are those of this module, or do the same."""
     t, tries, k = stops[0], 0, field(stops[0], z)[None]
     if not np.all(np.isfinite(k)):
         raise IntegrationError(f"f(t, z, theta) is not finite at the start, t = {t}: {k[0]}")
@@ -91,13 +98,14 @@ def adaptive_steps(field, z, stops, tableau, rtol, atol, longest=np.inf, tangent
     for stop in stops[1:]:
         while t != stop:
             if tangent and tries == 0:
-                h, v, decays = bounded(field, t, z, k[-1], h, v, reach, least, error, scale)
-                held = held + 1 if decays and past and idles(*past, norm(v)) else held // 2
-                if held > 10 and abs((stops[-1] - t) / h) * len(k) > patience:
+                h, v, decays = bounded(field, t, z, k[-1], h, v, reach, least, error, scale, turned)
+                costly = abs((stops[-1] - t) / h) * len(k) > patience
+                held = held + 1 if costly and decays and past and idles(*past, norm(v)) else held // 2
+                if held > 10:
                     raise Stiff(f"the problem is stiff at t = {t}")
-            rest, h = stop - t, min(h, longest, key=abs)
+            rest, h = stop - t, shorter(h, longest)
             t_next = (
-                stop if abs(rest) <= max(abs(h), 16 * math.ulp(t)) else t + min(h, rest / 2, key=abs)
+                stop if abs(rest) <= max(abs(h), 16 * math.ulp(t)) else t + shorter(h, rest / 2)
             )  # no slivers
             step = t_next - t  # the size that the reverse sweep will see, to the last bit
             k_new, z_next, scale, error = trial(tableau, field, t, z, step, k[-1], rtol, atol)
@@ -136,13 +144,11 @@ def first_step(field, t, z, k0, span, tableau, scale) -> float:
     return float(sign * max(min(max(100 * h, 1e-6), best, abs(span)), 16 * np.spacing(abs(t))))
 
 
-def bounded(field, t, z, k0, h, v, reach, atol, error, scale) -> tuple:
-    """h, bounded by the rate of f_z; f_z v / |v| by a difference, the next v, as in the power method;
-    and whether h is no small part of the time of a decay. Where v decays and the error of z shows
-    it, steps go on to half of what is stable, reach[1] / rate: decay stays decay. Else to reach[0]."""
-    size, length, sign = 1e-7 * norm(z) + atol, norm(v), math.copysign(1.0, h)
-    w = (field(t, z + size / length * v) - k0) / size
-    rate, turn = norm(w), float(w @ v)
+def bounded(field, t, z, k0, h, v, reach, atol, error, scale, turned=turned) -> tuple:
+    """h, bounded by the rate of f_z; the next v; and whether h is no small part of the time of a decay.
+    Where v decays and the error of z shows it, steps go on to half of what is stable, reach[1] / rate:
+    decay stays decay. Else to reach[0]."""
+    (w, rate, turn, length), sign = turned(field, t, z, k0, v, atol), math.copysign(1.0, h)
     if rate * abs(h) > reach[0]:  # it counts; and entries may have units of their own
         x, y = w / scale, v / scale
         own = norm(x) / norm(y) * length
@@ -152,8 +158,13 @@ def bounded(field, t, z, k0, h, v, reach, atol, error, scale) -> tuple:
         return h, v, False
     decays = sign * turn < -0.7 * rate * length
     most = sign * (max(reach) if decays and error >= 1e-3 else reach[0]) / rate
-    h = min(h, most, key=abs)
+    h = shorter(h, most)
     return h, w, decays and abs(h) * rate > 0.2
+
+
+def shorter(one: float, other: float) -> float:
+    """Of two steps."""
+    return one if abs(one) <= abs(other) else other
 
 
 def norm(x) -> float:

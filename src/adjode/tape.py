@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 
+import autograd.numpy as anp
 import numpy as np
 from autograd.core import VJPNode, add_outgrads, primitive_jvps, vspace
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, concatenate_args
 from autograd.tracer import Node, notrace_primitives, toposort
 
+from adjode.apart import keeps_apart
 from adjode.rules import elementwise, is_autograds, vjp_of, whole
 from adjode.vjp import run_traced
 
@@ -22,6 +26,9 @@ class Recorded(Node):
         self.call, self.argnums, self.parents = None, (), ()
 
 
+LINEAR = {  # in each argument that may be moved
+    anp.multiply, anp.matmul, anp.dot, ArrayBox.__getitem__, _array_from_scalar_or_array,
+}  # fmt: skip
 notrace_primitives[Recorded] = notrace_primitives[VJPNode]  # shapes, comparisons: as ever
 
 
@@ -38,6 +45,7 @@ class Tape:
         self.calls = calls  # of each node, from the value to the arguments
         self.steps: dict = {}  # by n
         self.vjps: dict = {}
+        self.rules: dict = {}  # of a node, by argument
 
     @property
     def held(self) -> int:
@@ -72,14 +80,17 @@ class Tape:
                 live.add(node)
         for node in self.calls:
             if node in live:
-                pairs = zip(node.argnums, node.parents, strict=True)
-                argnums, parents = zip(*(pair for pair in pairs if pair[1] in live), strict=True)
+                argnums, parents = node.argnums, node.parents
+                if not live.issuperset(parents):
+                    pairs = zip(argnums, parents, strict=True)
+                    argnums, parents = zip(*(pair for pair in pairs if pair[1] in live), strict=True)
                 steps.append((node, parents, self.vjp(node, argnums)))
         return steps
 
     def vjp(self, node: Recorded, argnums: tuple) -> Callable:
         if (node, argnums) not in self.vjps:
-            self.vjps[node, argnums] = vjp_of(argnums, *self.calls[node])
+            known = self.rules.setdefault(node, {})
+            self.vjps[node, argnums] = vjp_of(argnums, *self.calls[node], known)
         return self.vjps[node, argnums]
 
     def along(self, directions: list) -> np.ndarray:
@@ -93,31 +104,30 @@ class Tape:
             if not known:
                 continue
             argnums, gs = zip(*known, strict=True)
-            if fun.fun is np.add and is_autograds(fun) and not kwargs:
-                moved[node] = np.broadcast_to(sum(gs[1:], gs[0]), np.shape(value))
+            if fun in LINEAR and is_autograds(fun) and not kwargs:
+                parts = [fun.fun(*args[:i], g, *args[i + 1 :]) for i, g in known]
+                moved[node] = sum(parts[1:], parts[0])
+            elif fun.fun in (np.add, np.subtract) and is_autograds(fun) and not kwargs:
+                parts = [-g if i and fun.fun is np.subtract else g for i, g in known]
+                moved[node] = np.broadcast_to(sum(parts[1:], parts[0]), np.shape(value))
+            elif fun is concatenate_args and is_autograds(fun):
+                rest = {i: np.zeros_like(x) for i, x in enumerate(args) if i and i not in argnums}
+                moved[node] = fun.fun(args[0], *(x for _, x in sorted((rest | dict(known)).items())))
             elif elementwise(fun.fun, args) and all(map(np.isrealobj, (value, *args))) and not kwargs:
                 (moved[node],) = self.vjp(node, argnums)(*gs)
             else:
                 moved[node] = primitive_jvps[fun](argnums, gs, value, args, kwargs)
         return moved[self.end]
 
-    def by_rows(self, n: int) -> bool:
-        """Whether it is plain from what was called that each of the n rows of the value depends on that
-        row of the first argument alone."""
+    def apart(self, n: int, axis: int = 0) -> bool:
+        """Whether it is plain from what was called that each of the n places of the value along an axis, 0
+        or -1, depends on that place of the first argument alone."""
         moved = {self.roots[0]}
         for node, (fun, value, args, kwargs) in reversed(self.calls.items()):
             where = [i for i, parent in zip(node.argnums, node.parents, strict=True) if parent in moved]
-            if not where:
-                continue
-            moved.add(node)
-            rows = (value, *(args[i] for i in where))
-            plain = all(np.shape(x)[:1] == (n,) and np.ndim(x) == np.ndim(value) for x in rows)
-            if fun.fun in (np.matmul, np.dot):
-                plain = plain and where == [0] and np.ndim(args[0]) > 1 and np.ndim(args[1]) == 2
-            else:
-                plain = plain and isinstance(fun.fun, np.ufunc)
-            if kwargs or not plain or not is_autograds(fun):
+            if where and not keeps_apart(fun, value, args, kwargs, where, n, axis):
                 return False
+            moved.update([node] if where else [])
         return True
 
     def part(self, pick: Callable) -> "Tape":

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from operator import itemgetter
 
 import numpy as np
@@ -43,6 +44,27 @@ class Trajectory:
     step_times: np.ndarray | None = None  # of all steps, where ts has the stops alone
     hard: tuple = ()  # (n, t, z, z_next), flat, of a few steps that look as if f were not smooth
     replayed: Callable | None = None  # flat(t, z) that took the place of f: see `adjode.replay`
+
+    @cached_property
+    def local_errors(self) -> np.ndarray:
+        """What each step misses, (N, D), as the scheme's weights tell."""
+        return embedded(self.tableau.errors, np.diff(self.ts), self.stages)
+
+
+def embedded(errors, h, k) -> np.ndarray:
+    """What the error weights, (m, s), make of slopes k, (n, s, d), over steps h, (n,), as in
+    `steps.error_norm`: (n, d), the local errors where k are stages."""
+    sizes = [np.abs(h[:, None] * np.einsum("s,nsd->nd", e, k)) for e in errors]
+    if len(sizes) == 1:
+        return sizes[0]
+    return sizes[0] ** 2 / np.maximum(np.hypot(sizes[0], 0.1 * sizes[1]), 1e-300)
+
+
+def middles(trajectory: Trajectory, steps) -> tuple[np.ndarray, np.ndarray]:
+    """Times (n,) and flat states (n, D) in the middle of some steps, by the cubic through both ends."""
+    ts, h, after = trajectory.ts, np.diff(trajectory.ts)[steps], steps + 1
+    zs, fs = (x.reshape(len(ts), -1) for x in (trajectory.zs, trajectory.fs))
+    return ts[steps] + h / 2, (zs[steps] + zs[after]) / 2 + h[:, None] / 8 * (fs[steps] - fs[after])
 
 
 def collect(steps, field, tableau, stops, *, store, shape, running=False) -> Trajectory:

@@ -13,6 +13,7 @@ from autograd.tracer import isbox, trace_stack
 import adjode
 from adjode import batched, fast
 from adjode.curvature.tangent import pushforward
+from adjode.trajectory import middles as middles_of
 
 SAME = 1e-12  # the rounding of some hundred steps, with a margin of ten
 RNG = np.random.default_rng(5)
@@ -581,7 +582,7 @@ def test_blocks_are_all_of_a_matrix_or_not(blocks):
     f_z = np.zeros((3, 2, 4, 4))
     for rows in blocks:
         f_z[:, :, rows[:, None], rows] = RNG.normal(size=(3, 2, len(rows), len(rows)))
-    found = f_z[:, :, blocks[:, :, None], blocks[:, None]]
+    found = f_z[:, :, blocks[:, :, None], blocks[:, None]].reshape(6, *blocks.shape, -1)
 
     class Back:
         def apart(self, blocks):  # nothing is plain
@@ -734,6 +735,188 @@ def test_cases_are_apart_by_what_f_is_made_of(monkeypatch):
     assert not alone.apart(cases) and not alone.apart(whole.T)
 
 
+def test_blocks_that_are_all_of_a_state_are_apart_where_the_nodes_are():
+    whole = np.arange(6)[None]
+    back = cases_of(lambda t, z, theta: anp.roll(z, 1, axis=-1) * theta[0, 0])  # no layout is plain
+    assert not back.nodes_apart and not back.apart(whole)
+    pendulum = lambda t, z, theta: anp.stack([z[..., 1], -anp.sin(z[..., 0])], axis=-1)
+    back = cases_of(pendulum)
+    assert back.nodes_apart and back.apart(whole) and not back.apart(whole.T)
+    problem = adjode.InitialValueProblem(
+        lambda t, z, w: anp.array([w * z[1], -z[0]]), [1.0, 0.5], 0.0, 1.0, 2.0
+    )
+    last = batched.Batch(problem, batched.Layout(last=True))(np.linspace(0, 1, 5), RNG.normal(size=(5, 2)))[1]
+    assert last.nodes_apart and last.apart(whole[:, :2]) and not last.apart(whole[:, :2].T)
+    first = batched.Batch(problem, batched.Layout(last=True, columns=True))(np.zeros(5), np.ones((5, 2)))[1]
+    assert first.axis == (-1, 1)
+
+
+ROT = np.array([[0.0, 1.0], [-1.0, 0.0]])
+COINCIDENCES = {  # in a layout that is wrong f has the same values, and leaves the nodes apart: not its rows
+    "of how many": (lambda t, z, k: -z + k * z / len(z), Z3, 0.0),
+    "of how many, a little": (lambda t, z, k: -z + k * z / len(z), Z3, 1e-14),
+    "of how many, in a matrix": (lambda t, z, w: -z + anp.dot(z, w) / np.sqrt(z.size), Z3, np.zeros((3, 3))),
+    "at rest": (lambda t, z, k: k * anp.tanh(anp.dot(z, W3) / len(z)), np.zeros(3), 0.7),
+    "all the same": (
+        lambda t, z, th: anp.tanh(anp.dot(W3 * th["s"], z) + th["b"]),
+        *(Z3, {"s": np.ones(3), "b": np.linspace(0.1, 0.3, 3)}),
+    ),
+    "a mean of zeros": (lambda t, z, b: anp.dot(W3, z) + b - anp.mean(b, keepdims=True), Z3, np.zeros(3)),
+    "another axis, at rest": (
+        lambda t, z, k: k * anp.concatenate([z[:, 1:], -z[:, :1]], axis=1),
+        *(np.zeros((3, 2)), np.array([[1.0], [2.0], [3.0]])),
+    ),
+    "another axis, times zero": (
+        lambda t, z, k: -z + k * anp.concatenate([z[:, 1:], -z[:, :1]], axis=1),
+        *(np.linspace(-1, 1, 6).reshape(3, 2), 0.0),
+    ),
+    "another axis, times zeros": (lambda t, z, k: -z + anp.dot(z[:, ::-1], k), Z23[:, :2], np.zeros((2, 2))),
+    "the other way round": (lambda t, z, k: -z + k * z[::-1], Z3[None], 0.0),
+    "the other way round, one further": (
+        lambda t, z, k: -z + k * anp.concatenate([z[1:], z[:1]])[::-1],
+        *(Z3[None], 0.0),
+    ),
+    "units": (
+        lambda t, z, th: anp.dot(np.array([[0, 0, 0], [0, 0, 1.0], [0, 0, 0]]) * th["s"], z) + th["b"],
+        *(np.array([1e13, 0.5, 0.3]), {"s": np.array([1.0, 0.3, 1.7]), "b": np.array([1e13, 0.0, 0.0])}),
+    ),
+}
+
+
+@pytest.mark.parametrize("method", ["dop853", "dopri5", "radau"])
+@pytest.mark.parametrize("name", COINCIDENCES)
+def test_values_that_are_the_same_by_coincidence_are_not_enough(name, method):
+    f, z0, theta = COINCIDENCES[name]
+    problem = adjode.InitialValueProblem(f, z0, 0.0, 1.0, theta)
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(anp.cos(1.0 + np.arange(z.size)) * anp.ravel(z)))
+    trajectory = adjode.solve(problem, rtol=1e-4, method=method, store="stages")
+    found, wanted = both(problem, loss, trajectory)
+    rows = ([x.z0, *adjode.structure.leaves(x.theta)] for x in (found, wanted))
+    for one, other in zip(*rows, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_the_same_row_again_is_not_computed_again():
+    back = cases_of(lambda t, z, theta: anp.tanh(z @ theta))
+    one, other = np.arange(6.0), np.ones(6)
+    found = back.everywhere(one)
+    assert back.everywhere(one.copy()) is found
+    assert back.everywhere(other) is not found and back.everywhere(one) is not found  # one is kept
+    np.testing.assert_array_equal(back.everywhere(one), found)
+
+
+def test_of_fewer_nodes_than_were_traced_covectors_move_these_alone():
+    back = cases_of(lambda t, z, theta: anp.tanh(z @ theta))
+    v = RNG.normal(size=(3, 6))
+    whole = np.concatenate([v, np.zeros((2, 6))])
+    found, wanted = back(v), back(whole)
+    assert found[0].shape == (3, 6)
+    np.testing.assert_array_equal(found[0], wanted[0][:3])
+    np.testing.assert_array_equal(found[1], wanted[1])
+
+
+BESIDE = {
+    "hares": (lambda t, z, w: anp.array([w * z[0] - z[0] * z[1], z[0] * z[1] - 3.0 * z[1]]), [1.0, 1.2], 1.5),
+    "cases": (lambda t, z, w: anp.tanh(anp.dot(z, w)) * (1 + t), np.linspace(-1, 1, 6).reshape(3, 2), W2),
+    "entries": (lambda t, z, w: w * anp.sin(t * z), np.linspace(-1, 1, 8), 0.4),
+}
+
+
+@pytest.mark.parametrize("room", [fast.ROOM, 3000])
+@pytest.mark.parametrize("t1", [2.0, -2.0])
+@pytest.mark.parametrize("name", BESIDE)
+def test_beside_the_stages_f_z_is_known_at_the_nodes_and_in_the_middles(name, t1, room, monkeypatch):
+    f, z0, w = BESIDE[name]
+    problem = adjode.InitialValueProblem(f, z0, 0.0, t1, w)
+    trajectory = adjode.solve(problem, ts=[0.3 * t1], rtol=1e-5)
+    loss = loss_of(w, [0.3 * t1, t1])
+    plain, alone = fast.swept(problem, loss, trajectory)
+    monkeypatch.setattr(fast, "ROOM", room)
+    found, sweep = fast.swept(problem, loss, trajectory, direction=problem.theta)
+    assert differ(found, plain) < SAME and alone.f_z is None
+    count = 12 * trajectory.stats.steps + 1
+    assert found.stats.vjps == plain.stats.vjps == count  # what is beside is not counted
+    blocks, nodes, middles = sweep.f_z
+    jacobian = adjode.stiff.state_jacobian(problem)
+    times, states = middles_of(trajectory, np.arange(trajectory.stats.steps))
+    for known, ts, zs in ((nodes, trajectory.ts, trajectory.zs), (middles, times, states)):
+        for f_z, t, z in zip(known, ts, zs, strict=True):
+            whole = np.zeros((z.size, z.size))
+            for rows, block in zip(blocks, f_z, strict=True):
+                whole[np.ix_(rows, rows)] = block
+            np.testing.assert_allclose(whole, jacobian(t, z.ravel()), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(times, (trajectory.ts[1:] + trajectory.ts[:-1]) / 2, rtol=1e-14)
+    np.testing.assert_allclose(
+        states, [trajectory.dense(t).ravel() for t in times], atol=2e-2 * np.max(np.abs(trajectory.zs))
+    )
+
+
+def test_nothing_is_beside_a_large_state_implicit_stages_or_where_no_direction_is_given():
+    problem, _, _ = problem_of("net")
+    trajectory = adjode.solve(problem)
+    for wanted, sweep in (
+        (True, fast.Sweep(problem, trajectory, np.ones(3), {}, None, problem.theta)),
+        (False, fast.Sweep(problem, trajectory, np.ones(3), {})),
+    ):
+        assert sweep.beside == wanted
+    for size in (8, 9):
+        many = adjode.InitialValueProblem(lambda t, z, w: w * z, np.ones(size), 0.0, 1.0, 0.3)
+        assert fast.Sweep(many, adjode.solve(many), np.ones(size), {}, None, 1.0).beside == (size == 8)
+    stiff = adjode.solve_fixed(problem, adjode.radau(), 4)
+    sweep = fast.Sweep(problem, stiff, np.ones(3), {}, None, problem.theta)
+    sweep.run()
+    assert not sweep.beside and sweep.f_z is None
+
+
+@pytest.mark.parametrize("spoilt", ["f_z", "f_theta"])
+def test_where_f_has_no_derivative_beside_the_stages_the_gradient_is_that_of_the_stages(spoilt):
+    # z_0 is zero in the middle of the second step, where Heun's scheme has no stage
+    power = lambda t, z: anp.abs(z) ** (1 / 3) if spoilt == "f_z" else z * 0.0 + anp.log(anp.abs(t - 0.375))
+    f = lambda t, z, w: anp.concatenate([1.0 + 0.0 * z[:1], w * power(t, z[:1]) - z[1:]])
+    problem = adjode.InitialValueProblem(f, [-0.375, 0.5], 0.0, 1.0, 0.6)
+    trajectory = adjode.solve_fixed(problem, adjode.heun(), 4)
+    loss = adjode.Loss(terminal=lambda z, w: z[1] ** 2)
+    found, sweep = fast.swept(problem, loss, trajectory, direction=0.6)
+    assert sweep.batch and sweep.beside is False and sweep.f_z is None
+    assert differ(found, adjode.adjoint_discrete(problem, loss, trajectory)) < SAME
+
+
+@pytest.mark.parametrize("room, at", [(fast.ROOM, 0.375), (300, 0.375), (300, 0.875), (300, 1.0)])
+def test_an_f_that_refuses_what_is_beside_is_taken_as_a_batch_all_the_same(room, at, monkeypatch):
+    refused = []
+
+    def f(t, z, w):
+        if np.size(t) > 1 and np.any(np.abs(t - at) < 1e-9):
+            refused.append(t)
+            raise ValueError("not here")
+        return w * z * (1 - z)
+
+    monkeypatch.setattr(fast, "ROOM", room)
+    problem = adjode.InitialValueProblem(f, [0.2, 0.5], 0.0, 1.0, 0.6)
+    trajectory = adjode.solve_fixed(problem, adjode.heun() if at < 1 else adjode.euler(), 4)
+    loss = adjode.Loss(terminal=lambda z, w: z[1] ** 2)
+    found, sweep = fast.swept(problem, loss, trajectory, direction=0.6)
+    assert refused and sweep.batch and sweep.beside is False and sweep.f_z is None
+    assert differ(found, adjode.adjoint_discrete(problem, loss, trajectory)) < SAME
+
+
+def test_f_z_is_not_known_where_some_steps_went_another_way(monkeypatch):
+    problem, _, _ = problem_of("net")
+    trajectory = adjode.solve(problem)
+    for part in ("blocks", "steps", "beside"):
+        sweep = fast.Sweep(problem, trajectory, np.ones(3), {}, None, problem.theta)
+        assert sweep.f_z is None  # before it ran
+        sweep.run()
+        assert sweep.f_z
+        blocks, starts, beside = sweep.met[0]
+        sweep.met[0] = {
+            "blocks": (blocks.T, starts, beside),
+            "steps": (blocks, starts[1:], beside),
+            "beside": (blocks, starts, beside[1:]),
+        }[part]
+        assert sweep.f_z is None
+
+
 def f_theta_w(problem, w, t, z):
     flat = lambda nest: adjode.structure.leaves(nest)
     fun = lambda *new: problem.f(t, z, adjode.structure.rebuild(problem.theta, new))
@@ -776,6 +959,17 @@ def test_a_sweep_notes_slopes_at_its_nodes_and_what_moves_with_theta(method, way
             z = trajectory.zs[n] + h * tableau.a[i] @ trajectory.stages[n]
             one = f_theta_w(problem, w, trajectory.ts[n] + h * tableau.c[i], z)
             np.testing.assert_allclose(moves[n, i], one, rtol=1e-11, atol=1e-13)
+
+
+def test_lambda_has_two_ends_where_it_jumps():
+    problem, _, _ = problem_of("net")
+    trajectory, jump = adjode.solve_fixed(problem, adjode.rk4(), 3), np.array([1.0, 2.0, 4.0])
+    sweep = fast.Sweep(problem, trajectory, np.ones(3), {1: jump, 3: 2 * jump})
+    sweep.run()
+    wanted = [[sweep.after(n), sweep.lams[n]] for n in range(4)]
+    np.testing.assert_array_equal(sweep.ends, wanted)
+    steps = np.multiply.outer([0, 1, 0, 2], jump)
+    np.testing.assert_allclose(sweep.ends[:, 0] - sweep.ends[:, 1], steps, atol=1e-14)
 
 
 def test_what_moves_with_theta_is_not_known_where_nobody_asked_or_nothing_can_tell(monkeypatch):

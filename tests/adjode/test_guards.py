@@ -908,24 +908,35 @@ def test_an_estimate_has_its_parts_in_the_unit_of_what_is_allowed(monkeypatch):
     far, reached, rows, turned = [], [0.0], [], [0.0]
     size, allowed = length(guard.vector(found)), guard.allowed(found)
     of_z, missed = 0.01 * size / allowed, (0.02 * size + 10 * 0.003) / allowed
-    ahead = SimpleNamespace(batch="batch", sees_ahead=True, slopes="slopes", theta_moves="moves")
+    seen = {"lams": np.arange(3.0)[:, None], "jumps": {1: np.array([7.0])}}
+    ahead = SimpleNamespace(
+        batch="batch", sees_ahead=True, slopes="slopes", f_z="f_z", theta_moves="moves", **seen
+    )
     for sweep, many in [(None, None), (ahead, "batch")]:
         calls.clear()
         assert guard.estimate(trajectory, found, True, sweep) == pytest.approx((of_z, missed))
-        known = (None, None) if sweep is None else ("slopes", "moves")
+        *known, moves = (None, None, None) if sweep is None else ("slopes", "f_z", "moves")
         assert calls == [
             ("amplified", 1e-5, True),
-            ("unresolved", many, None, known[0]),
-            ("unseen", many, None, known[1]),
+            ("unresolved", many, None, *known),
+            ("unseen", many, None, moves),
         ]
     assert far == [(trajectory, 1e-3, 1e-5), (trajectory, ahead, 1e-3, 1e-5)]
-    assert rows == [(guard.problem, guard.loss, trajectory, moves) for moves in ("errors", "moves")]
+    given = [(*some, None if known is None else known.tolist()) for *some, known in rows]
+    assert given == [
+        (guard.problem, guard.loss, trajectory, "errors", None),
+        (guard.problem, guard.loss, trajectory, "moves", [[2.0], [7.0]]),
+    ]
     reached[0] = 0.7  # of what is allowed, 100 rtol, with a margin of four
     assert guard.estimate(trajectory, found, True, ahead) == pytest.approx((2.8, missed))
     assert guard.estimate(trajectory, found, True, None) == pytest.approx((of_z, missed))
     assert guard.estimate(trajectory, found, False)[0] == pytest.approx(2.8)
     reached[0], turned[0] = 0.0, 0.6
-    for sweep in (None, ahead, SimpleNamespace(batch=None, sees_ahead=False, slopes=None, theta_moves=None)):
+    for sweep in (
+        None,
+        ahead,
+        SimpleNamespace(batch=None, sees_ahead=False, slopes=None, f_z=None, theta_moves=None, **seen),
+    ):
         assert guard.estimate(trajectory, found, True, sweep) == pytest.approx((2.4, missed))
     turned[0] = 0.0
     # another strategy: what its states and those of the discrete one are off by, and how they differ
@@ -941,7 +952,7 @@ def test_an_estimate_has_its_parts_in_the_unit_of_what_is_allowed(monkeypatch):
     replace(guard, loss=replace(guard.loss, running=cost)).estimate(trajectory, found, True, None)
     assert calls == [
         ("amplified", 1e-5, True),
-        ("unresolved", None, cost, None),
+        ("unresolved", None, cost, None, None),
         ("unseen", None, cost, None),
     ]
     empty = replace(guard, problem=replace(guard.problem, z0=np.zeros(0)))
@@ -1089,6 +1100,27 @@ def test_slopes_that_are_known_are_not_asked_for():
         np.testing.assert_array_equal(known, given)
         asked = len(missing) + 3 + trajectory.stats.steps  # jumps, t1; middles
         assert sizes == [no_accident(asked, (2,), lengths((2,), [problem.theta]))]
+
+
+@pytest.mark.parametrize("t1", [3.0, -3.0])
+def test_where_f_z_is_known_f_is_not_asked_and_the_estimate_is_the_same(t1):
+    f = lambda t, z, theta: anp.array([z[0] * (1 - z[1]) * theta, anp.cos(t) * z[1] * (z[0] - 1)])
+    problem = adjode.InitialValueProblem(f, [1.5, 0.8], 0.0, t1, 1.2)
+    seen = adjode.Observations(np.array([0.3, 0.7]) * t1, lambda i, z: 0.01 * (z[0] + i * z[1]))
+    loss = adjode.Loss(observations=seen, terminal=lambda z, theta: 0.01 * z[0])
+    trajectory = adjode.solve(problem, ts=seen.ts, rtol=1e-6)
+    found, sweep = fast.swept(problem, loss, trajectory, direction=1.2)
+    plain = unresolved(problem, trajectory, found, sweep.batch)
+
+    def refused(ts, zs):
+        raise AssertionError("f is asked")
+
+    for slopes in (None, sweep.slopes):
+        estimate = unresolved(problem, trajectory, found, refused, None, slopes, sweep.f_z)
+        assert estimate == pytest.approx(plain, rel=1e-9) and plain > 0
+    blocks, nodes, middles = sweep.f_z
+    for other in ((blocks, 1.1 * nodes, middles), (blocks, nodes, 1.1 * middles)):
+        assert unresolved(problem, trajectory, found, refused, None, sweep.slopes, other) > 10 * plain
 
 
 def test_nodes_that_f_takes_no_batch_of_are_asked_for_one_by_one():

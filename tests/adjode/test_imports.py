@@ -15,6 +15,7 @@ ORDER = [
         "loss",
         "discrete",
         "rules",
+        "apart",
         "tape",
         "batched",
         "scalars",

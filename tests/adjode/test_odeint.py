@@ -6,6 +6,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd import grad, jacobian, value_and_grad
+from autograd.core import make_vjp
 from autograd.tracer import isbox
 
 import adjode
@@ -344,3 +345,29 @@ def test_what_is_no_number_is_named_also_in_a_list_that_holds_traced_values():
         adjode.odeint(f, 1.0, "soon", ())
     with pytest.raises(TypeError, match=r"^`z0` must be real numbers"):
         grad(lambda a: anp.sum(adjode.odeint(f, [a, "much"], [0.0, 1.0], ())))(1.0)
+
+
+def test_parameters_that_change_in_place_on_the_way_are_those_of_the_solve():
+    w = np.array([0.5, 0.3])
+    fun = lambda w: anp.sum(adjode.odeint(lambda t, z, w: w * z, np.ones(2), np.array([0.0, 1.0]), w)[-1])
+    back, value = make_vjp(fun, w)
+    w[:] = 7.0
+    np.testing.assert_allclose(back(1.0), np.exp([0.5, 0.3]), rtol=1e-6)
+    assert value == pytest.approx(np.sum(np.exp([0.5, 0.3])), rel=1e-6)
+
+
+def test_rows_come_for_the_leaves_that_are_asked_for_in_their_shapes():
+    theta = {"rate": 0.7, "pair": (np.array(0.2), np.ones((1, 2))), "none": []}
+    f = lambda t, z, p: p["rate"] * z + p["pair"][0] * t + p["pair"][1][0]
+    run = lambda p: anp.sum(adjode.odeint(f, np.ones(2), np.array([0.0, 0.5]), p)[-1])
+    whole = grad(run)(theta)
+    assert whole["none"] == [] and type(whole["pair"]) is tuple
+    assert [np.shape(x) for x in (whole["rate"], *whole["pair"])] == [(), (), (1, 2)]
+    alone = grad(lambda a: run({"rate": 0.7, "pair": (a, np.ones((1, 2))), "none": []}))(np.array(0.2))
+    assert alone == pytest.approx(float(whole["pair"][0]), rel=1e-9)
+    wanted = [(run(moved(theta, h)) - run(moved(theta, -h))) / (2 * h) for h in (1e-5,)]
+    assert whole["rate"] == pytest.approx(wanted[0], rel=1e-5)
+
+
+def moved(theta, h):
+    return theta | {"rate": theta["rate"] + h}

@@ -7,6 +7,7 @@ import pytest
 from autograd.core import primitive_vjps
 from autograd.extend import defvjp, primitive
 from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, concatenate_args
 from autograd.tracer import trace_primitives_map
 
 import adjode
@@ -156,6 +157,46 @@ def test_of_entries_that_are_taken_once_autograd_is_asked_nothing(index, monkeyp
         wanted = np.zeros((4, 3))
         wanted[index] = 1.0
         np.testing.assert_array_equal(ask()[0], wanted)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1, -2])
+def test_arrays_that_are_joined_get_their_part_of_the_row(axis, monkeypatch):
+    x, y = RNG.normal(size=(2, 3)), RNG.normal(size=(2, 3))
+    fun = lambda x, y: anp.concatenate([x, np.ones((2, 3)), y, x], axis=axis) * 2.0
+    value, tape, _ = record(fun, x, y)
+    back = adjode.pullback(fun, x, y)[1]
+    refuse(monkeypatch, concatenate_args)
+    for v in (RNG.normal(size=value.shape), RNG.normal(size=(1, 1))):  # the same for all entries
+        for found, row in zip(tape(v), back(np.array(np.broadcast_to(v, value.shape))), strict=True):
+            np.testing.assert_allclose(found, row, rtol=1e-14)
+
+
+def test_arrays_of_unequal_length_are_joined_one_behind_the_other():
+    x, y = RNG.normal(size=2), RNG.normal(size=4)
+    _, tape, _ = record(lambda x, y: anp.concatenate([x, np.zeros(3), y]), x, y)
+    rows = tape(np.arange(9.0))
+    assert [row.tolist() for row in rows] == [[0.0, 1.0], [5.0, 6.0, 7.0, 8.0]]
+
+
+def test_what_was_an_array_hands_its_row_on(monkeypatch):
+    x, v = RNG.normal(size=(2, 3)), RNG.normal(size=(2, 3))
+    tape = record(lambda x: anp.array(x * 3.0), x)[1]
+    raised = record(lambda x: anp.array(x * 3.0, ndmin=3), x)[1]
+    refuse(monkeypatch, _array_from_scalar_or_array)
+    np.testing.assert_allclose(tape(v)[0], 3 * v, rtol=1e-15)
+    with pytest.raises(AssertionError, match="autograd is asked"):
+        raised(v[None])
+
+
+def test_rules_that_are_known_are_not_made_again():
+    made, x = [], RNG.normal(size=3)
+    counted = lambda i, value, args: made.append(i) or (lambda v: v * args[1 - i])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(rules.RULES, anp.multiply, counted)
+        tape = record(lambda x, y: x * y, x, 2 * x)[1]
+        np.testing.assert_array_equal(tape(x, 1)[0], 2 * x * x)
+        np.testing.assert_array_equal(tape(x)[1], x * x)
+    assert made == [0, 1]
 
 
 def test_who_gives_entries_another_rule_means_it(monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import adjode
+from adjode import steps
 from adjode.steps import (
     Counted,
     Stiff,
@@ -19,7 +20,7 @@ from adjode.steps import (
     idles,
     stable,
 )
-from adjode.trajectory import Stats, collect, few
+from adjode.trajectory import Stats, collect, few, middles
 
 METHODS = ["dopri5", "dop853"]
 
@@ -297,6 +298,23 @@ def test_a_field_that_does_not_see_its_neighbours_bounds_no_step():
         assert h == 0.3 and w is v and not slow
 
 
+@pytest.mark.parametrize("patience, asked", [(1e3, True), (1e9, False), (np.inf, False)])
+def test_whether_a_field_idles_is_asked_where_the_rest_would_cost_too_much(patience, asked, monkeypatch):
+    calls = []
+    monkeypatch.setattr(steps, "idles", lambda *args: bool(calls.append(args)))
+    field = lambda t, z: -50.0 * (z - np.cos(t))
+    tableau, options = adjode.dop853(), {"longest": 1.0, "tangent": True, "patience": patience}
+    run = lambda: list(adaptive_steps(field, np.zeros(2), [0.0, 10.0], tableau, 1e-6, 1e-8, **options))
+    run()
+    assert bool(calls) == asked
+    monkeypatch.setattr(steps, "idles", lambda *args: True)
+    if asked:
+        with pytest.raises(Stiff):
+            run()
+    else:
+        run()
+
+
 def test_a_field_idles_that_turns_little_beside_what_its_rate_could_do():
     k = lambda turn: np.array([[2.0, 1.0], [1.0, 1.0], [2.0 - turn, 1.0]])
     scale = np.full(2, 1e-3)
@@ -571,6 +589,17 @@ def test_dense_output_has_the_shape_of_the_state_for_each_time_also_a_little_out
             np.testing.assert_allclose(trajectory.dense(t), z, rtol=1e-6)
 
 
+@pytest.mark.parametrize("way", [1.0, -1.0])
+def test_the_middle_of_a_step_is_that_of_the_cubic_through_its_ends(way):
+    cubes = lambda t: np.array([[t**3 - t, 2.0 * t**2, 1.0 + 0.0 * t]])
+    f = lambda t, z, theta: np.array([[3 * t**2 - 1, 4 * t, 0.0]])
+    trajectory = adjode.solve(adjode.InitialValueProblem(f, cubes(0.3), 0.3, 0.3 + way))
+    some = np.array([0, 3, 4])
+    ts, zs = middles(trajectory, some)
+    np.testing.assert_allclose(ts, (trajectory.ts[some] + trajectory.ts[some + 1]) / 2, rtol=1e-15)
+    np.testing.assert_allclose(zs, [cubes(t)[0] for t in ts], rtol=1e-12)
+
+
 @pytest.mark.parametrize("method", [*METHODS, "radau"])
 @pytest.mark.parametrize("way", [1.0, -1.0])
 def test_the_steps_once_more_are_those_of_the_solve(method, way):
@@ -584,6 +613,6 @@ def test_the_steps_once_more_are_those_of_the_solve(method, way):
     )
     problem = adjode.InitialValueProblem(f, z0, ts[0], ts[-1], 0.9)
     taken = adjode.solve(problem, ts=ts, method=method, **options)
-    found = traced_states(f, z0, ts, np.array([0.9]), lambda theta: theta[0], taken)
+    found = traced_states(f, z0, ts, 0.9, taken)
     close = 1e-9 if method == "radau" else 1e-12  # a solve finds implicit stages to 1e-10 of z
     np.testing.assert_allclose(found, taken.zs[np.isin(taken.ts, ts)], rtol=close)

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from autograd.core import primitive_jvps, primitive_vjps
 from autograd.extend import defjvp, defvjp, primitive
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.numpy.numpy_wrapper import concatenate_args
 from autograd.tracer import trace_primitives_map
 
 import adjode
@@ -77,6 +79,52 @@ def test_a_derivative_along_a_direction_is_that_of_forward_mode(monkeypatch):
     np.testing.assert_allclose(tape.along(directions), whole, rtol=1e-12)
 
 
+FORTH = {
+    "a difference": lambda x, y: x - y,
+    "a difference of rows": lambda x, y: x - y[0],
+    "a row less a table": lambda x, y: y[1] - x,
+    "a product": lambda x, y: x * y * 2.0,
+    "a number times a table": lambda x, y: y[0, 0] * x,
+    "the same twice": lambda x, y: x * x - x,
+    "matrices": lambda x, y: anp.dot(x, y.T) @ y,
+    "entries": lambda x, y: x[:, 1:] * y[0, ::-1][1:],
+    "joined": lambda x, y: anp.concatenate([y, np.ones((2, 3)), x * y, x]),
+    "joined behind, with numbers": lambda x, y: anp.concatenate([np.ones((2, 1), int), x], axis=-1),
+    "arrays": lambda x, y: anp.array([x[0], 2.0 * y[1]]) + anp.array(y),
+    "stacked": lambda x, y: anp.stack([x, y], axis=-1),
+    "numbers": lambda x, y: x[0, 0] - y[0, 1] * x[1, 1],
+}
+
+
+@pytest.mark.parametrize("some", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("name", FORTH)
+def test_what_is_linear_moves_as_in_forward_mode(name, some, monkeypatch):
+    args, directions = RNG.normal(size=(2, 2, 2, 3))
+    fun = FORTH[name]
+    value, tape, _ = record(fun, *args)
+    given = [d if one else None for d, one in zip(directions, some, strict=True)]
+    zeros = [np.zeros((2, 3)) if d is None else d for d in given]
+    wanted = pushforward(fun, list(args), zeros)[1]
+    for one in (anp.subtract, anp.multiply, anp.dot, anp.matmul, ArrayBox.__getitem__, concatenate_args):
+        monkeypatch.delitem(primitive_jvps, one)  # which need no rule
+    if name in ("joined behind, with numbers", "the same twice") and given[0] is None:  # y is not in it
+        with pytest.raises(KeyError):
+            tape.along(given)
+        return
+    found = tape.along(given)
+    assert np.shape(found) == np.shape(value)
+    np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-14)
+
+
+def test_a_product_with_a_rule_of_its_own_is_pushed_by_that():
+    times = trace_primitives_map[np.multiply]
+    own = primitive(np.multiply)
+    trace_primitives_map[np.multiply] = times  # whose place it took
+    defvjp(own, lambda ans, x, y: lambda v: v, None)
+    defjvp(own, lambda g, ans, x, y: 5.0 * g, None)
+    np.testing.assert_array_equal(record(lambda z: own(z, Z), Z)[1].along([Z]), 5 * Z)
+
+
 def test_a_sum_with_a_rule_of_its_own_is_pushed_by_that():
     plus = trace_primitives_map[np.add]
     own = primitive(np.add)
@@ -123,7 +171,7 @@ N = 7  # rows
 
 def rows_apart(fun, *args) -> bool:
     z = RNG.normal(size=(N, 3))
-    return record(fun, z, *args)[1].by_rows(N)
+    return record(fun, z, *args)[1].apart(N)
 
 
 def test_what_is_done_to_each_row_alone_is_told_from_what_was_called():
@@ -179,15 +227,15 @@ def test_what_the_parameters_do_among_themselves_comes_first_and_says_nothing():
 
 def test_rows_are_those_of_the_first_axis_and_of_no_other_length():
     square = record(lambda z: anp.tanh(z) @ MIXED, RNG.normal(size=(N, N)))[1]
-    assert square.by_rows(N) and not square.by_rows(N - 1)
+    assert square.apart(N) and not square.apart(N - 1)
     # z is a row here, and meets each row of another array: all entries depend on it
-    assert not record(lambda z: z * np.ones((N, 3)), RNG.normal(size=3))[1].by_rows(N)
-    assert not record(lambda z: z @ np.ones((N, N)), RNG.normal(size=N))[1].by_rows(N)
-    assert not record(lambda z: z[None] * np.ones((N, N)), RNG.normal(size=N))[1].by_rows(N)
+    assert not record(lambda z: z * np.ones((N, 3)), RNG.normal(size=3))[1].apart(N)
+    assert not record(lambda z: z @ np.ones((N, N)), RNG.normal(size=N))[1].apart(N)
+    assert not record(lambda z: z[None] * np.ones((N, N)), RNG.normal(size=N))[1].apart(N)
     spread = lambda z: z * np.ones((N, N, 3))  # (N, 3) against the last two axes
-    assert not record(spread, RNG.normal(size=(N, 3)))[1].by_rows(N)
+    assert not record(spread, RNG.normal(size=(N, 3)))[1].apart(N)
     cubes = record(lambda z: anp.dot(z, np.ones((2, 4))) ** 2, RNG.normal(size=(N, 3, 2)))[1]
-    assert cubes.by_rows(N)
+    assert cubes.apart(N)
 
 
 @pytest.mark.parametrize("first, last", [(0, 2), (3, 5), (1, 4)])

@@ -130,8 +130,8 @@ class Linear:
         blocks = self.blocks = independent(self.problem.z0.shape, back)
         if blocks.shape[1] > WIDE or not nodes.agree(values):
             raise ValueError("too wide, or f has other values as a batch")
-        f_z = jacobians(back, blocks, (len(ts), 1))[:, 0]
-        if not apart(back, blocks, f_z[:, None]):
+        f_z = jacobians(back, blocks)
+        if not apart(back, blocks, f_z):
             raise ValueError("the blocks are not independent")
 
         def along_w(fun, z, *theta):
