@@ -239,7 +239,7 @@ def test_the_turn_of_the_slope_is_the_one_of_numpy(d):
 
 
 def test_where_plain_numbers_raise_the_turn_is_numpys():
-    straight, field = Straight(lambda t, x: (1 / 0,), None), Counted(lambda t, z: 3.0 * z)
+    straight, field = Straight(lambda t, x: (1 / 0,), None), Counted(lambda t, z: 3.0 * z + 0.0 * t)
     w, rate, turn, length = straight.turned(field, 0.0, np.ones(1), np.full(1, 3.0), np.full(1, -2.0), 0.0)
     assert w == pytest.approx([-3.0], rel=1e-6) and (rate, turn, length) == pytest.approx((3, 6, 2), rel=1e-6)
     assert field.calls == 1
