@@ -188,6 +188,11 @@ def test_what_was_an_array_hands_its_row_on(monkeypatch):
         raised(v[None])
 
 
+def test_a_list_has_the_shape_of_its_array(monkeypatch):
+    refuse(monkeypatch, anp.multiply)
+    assert vjp_of((1,), anp.multiply, np.array([2.0, 4.0]), ([1.0, 2.0], 2.0), {})(np.ones(2)) == [3.0]
+
+
 def test_rules_that_are_known_are_not_made_again():
     made, x = [], RNG.normal(size=3)
     counted = lambda i, value, args: made.append(i) or (lambda v: v * args[1 - i])
