@@ -119,7 +119,7 @@ def _states_pullback(argnums, zs, args, kwargs) -> Callable:
             rows = adjoint_rows(call, zs_bar, *given[1:])
         else:
             steps = trusted_steps(untraced(given[1]), call, untraced(zs_bar))
-            again = lambda z0, ts, *new: traced_states(call.f, z0, ts, rebuild(call.nest, new), steps)
+            again = lambda z0, ts, *new: traced_states(call.problem, z0, ts, rebuild(call.nest, new), steps)
             rows = pullback(again, *given)[1](zs_bar)
         return [rows[i - 1] for i in argnums]
 

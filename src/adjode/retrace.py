@@ -11,21 +11,20 @@ import numpy as np
 from adjode.problem import InitialValueProblem
 from adjode.steps import rk_steps
 from adjode.stiff import state_jacobian
-from adjode.structure import leaves, rebuild, untraced
+from adjode.structure import untraced
 from adjode.trajectory import Trajectory
 
 
-def traced_states(f: Callable, z0, ts, theta: Any, taken: Trajectory | None):
-    """z(ts) by the steps `taken` by a solve, frozen as fractions of the gaps between the ts; without
-    steps, at one time.
+def traced_states(problem: InitialValueProblem | None, z0, ts, theta: Any, taken: Trajectory | None):
+    """z(ts) by the steps `taken` by a solve of the problem, frozen as fractions of the gaps between the ts;
+    without steps, at one time.
 
     z0, ts and the leaves of theta may be traced to any depth, at the cost of the memory of that trace.
     """
     zs, times = [z0], untraced(ts)
     if taken is None:
         return anp.stack(zs)
-    plain = rebuild(theta, [untraced(x) for x in leaves(theta)])
-    problem = InitialValueProblem(f, untraced(z0), times[0], times[-1], plain)
+    f = problem.f
     nodes = np.flatnonzero(np.isin(taken.ts, times))
     for i, (m, n) in enumerate(pairwise(nodes)):
         fractions = (taken.ts[m : n + 1] - times[i]) / (times[i + 1] - times[i])

@@ -613,6 +613,6 @@ def test_the_steps_once_more_are_those_of_the_solve(method, way):
     )
     problem = adjode.InitialValueProblem(f, z0, ts[0], ts[-1], 0.9)
     taken = adjode.solve(problem, ts=ts, method=method, **options)
-    found = traced_states(f, z0, ts, 0.9, taken)
+    found = traced_states(problem, z0, ts, 0.9, taken)
     close = 1e-9 if method == "radau" else 1e-12  # a solve finds implicit stages to 1e-10 of z
     np.testing.assert_allclose(found, taken.zs[np.isin(taken.ts, ts)], rtol=close)
