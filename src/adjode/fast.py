@@ -141,6 +141,7 @@ class Sweep:
             room = self.held + 3 * len(self.b) * self.blocks.size * d * (way == "by_jacobians")
             room += self.implicit * self.blocks.size * len(self.b) ** 2 * d
             steps = max(1, int(ROOM / room)) if self.together else 1
+            steps = -(-last // max(1, round(last / steps)))  # all alike, or a few would be left for a trace
             if last == len(self.lams) - 1 and self.first:  # what is traced already will do
                 steps = min(steps, len(self.first[0].hs))
             first = max(0, last - steps)
@@ -238,9 +239,10 @@ class Sweep:
         kappa = h[:, 0] * (np.multiply.outer(self.b, lams) + np.tensordot(self.a.T, big, 1))
         big_flat, kappa_flat = np.empty_like(nodes.zs), np.empty_like(nodes.zs)
         big_flat[:, :, blocks], kappa_flat[:, :, blocks] = (np.swapaxes(x, 0, 1) for x in (big, kappa))
-        # rounding, in a linear system, is relative to its matrix
-        stiff = 1 + self.implicit * np.max(np.abs(h[:, 0, 0, 0] * np.max(np.abs(f_z), axis=(1, 2, 3, 4))))
-        theta_bar = proven(back, kappa_flat, big_flat, stiff * np.max(np.abs(lams), axis=(1, 2)))
+        size = np.max(np.abs(lams), axis=(1, 2))
+        if self.implicit:  # rounding, in a linear system, is relative to its matrix
+            size *= 1 + np.max(np.abs(h[:, 0, 0, 0] * np.max(np.abs(f_z), axis=(1, 2, 3, 4))))
+        theta_bar = proven(back, kappa_flat, big_flat, size)
         if self.beside:
             if not (np.all(np.isfinite(beside)) and np.all(np.isfinite(theta_bar))):
                 raise Refused  # f may have no derivative there

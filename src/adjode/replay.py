@@ -33,7 +33,7 @@ ARRAYS = {array_from_args: "({},)", _array_from_scalar_or_array: "{}"}  # both a
 FILLED = (anp.zeros_like, anp.ones_like)
 SPREAD = set(OPERATORS) - {np.power}  # squares have a way of their own
 FEW = 500  # entries: an array of more takes longer by itself
-SAMPLED = 6  # nodes at which f is asked whether it is still what was noted
+SAMPLED = 3  # nodes at which f is asked whether it is still what was noted
 
 
 class Noted(Recorded):
@@ -185,7 +185,8 @@ def spread(x, value):
 
 def confirmed(problem: InitialValueProblem, flat: Callable, found: Trajectory) -> bool:
     """Whether f has the same values at a few of the nodes."""
-    some = np.unique(np.linspace(0, len(found.ts) - 1, SAMPLED).astype(int))
+    last, parts = len(found.ts) - 1, range(1, SAMPLED + 1)
+    some = sorted({last * i // SAMPLED for i in parts})  # not at t0, where it was noted
     zs = found.zs[some].reshape(len(some), 1, -1)
     nodes = Nodes(found.ts[some, None], zs, zs, np.full(len(some), found.ts[-1] - found.ts[0]))
     with np.errstate(all="ignore"):

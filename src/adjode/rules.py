@@ -76,15 +76,15 @@ def elementwise(fun, args) -> bool:
 
 
 def by_slope(slope, value) -> Callable:
-    """For x in slope * x, and in what has this slope."""
+    """For x in slope * x, and in what has this slope; the product may have a place to go to."""
     shape = shape_of(value)
     full = shape and shape_of(slope) == shape
 
-    def pull(v):
+    def pull(v, out=None):
         if isinstance(v, Factors):
             return v.row * v.slope * slope
         small = full and isinstance(v, np.ndarray) and v.shape != shape
-        return Factors(v, slope) if small else v * slope
+        return Factors(v, slope) if small else np.multiply(v, slope, out=out)
 
     return pull
 

@@ -1,5 +1,6 @@
 """A trace that is kept: pulled back with many covectors, pushed along a direction, or in part."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import autograd.numpy as anp
@@ -29,6 +30,7 @@ class Recorded(Node):
 LINEAR = {  # in each argument that may be moved
     anp.multiply, anp.matmul, anp.dot, ArrayBox.__getitem__, _array_from_scalar_or_array,
 }  # fmt: skip
+PRODUCTS = (anp.dot, anp.matmul)  # whose values are new arrays
 notrace_primitives[Recorded] = notrace_primitives[VJPNode]  # shapes, comparisons: as ever
 
 
@@ -98,26 +100,39 @@ class Tape:
         none. Raises KeyError where nothing leads there, or autograd has no rule for that."""
         pairs = zip(self.roots, directions, strict=True)
         moved = {root: direction for root, direction in pairs if direction is not None}
-        for node, (fun, value, args, kwargs) in reversed(self.calls.items()):
+        read = Counter(parent for node in self.calls for parent in node.parents)
+        spare: dict = {}  # products that are read once: what comes next may be put in their place
+        for node, (fun, value, *_) in reversed(self.calls.items()):
             pairs = zip(node.argnums, node.parents, strict=True)
             known = [(i, moved[parent]) for i, parent in pairs if parent in moved]
-            if not known:
-                continue
-            argnums, gs = zip(*known, strict=True)
-            if fun in LINEAR and is_autograds(fun) and not kwargs:
-                parts = [fun.fun(*args[:i], g, *args[i + 1 :]) for i, g in known]
-                moved[node] = sum(parts[1:], parts[0])
-            elif fun.fun in (np.add, np.subtract) and is_autograds(fun) and not kwargs:
-                parts = [-g if i and fun.fun is np.subtract else g for i, g in known]
-                moved[node] = np.broadcast_to(sum(parts[1:], parts[0]), np.shape(value))
-            elif fun is concatenate_args and is_autograds(fun):
-                rest = {i: np.zeros_like(x) for i, x in enumerate(args) if i and i not in argnums}
-                moved[node] = fun.fun(args[0], *(x for _, x in sorted((rest | dict(known)).items())))
-            elif elementwise(fun.fun, args) and all(map(np.isrealobj, (value, *args))) and not kwargs:
-                (moved[node],) = self.vjp(node, argnums)(*gs)
-            else:
-                moved[node] = primitive_jvps[fun](argnums, gs, value, args, kwargs)
+            if known:
+                places = (spare[parent] for parent in node.parents if parent in spare)
+                out = next((x for x in places if x.shape == np.shape(value)), None)
+                found = moved[node] = self.move(node, known, out)
+                new = fun in PRODUCTS and is_autograds(fun) and isinstance(found, np.ndarray)
+                if read[node] == 1 and (new or found is out):
+                    spare[node] = found
         return moved[self.end]
+
+    def move(self, node: Node, known: list, out: np.ndarray | None) -> np.ndarray:
+        """Of a node, from those of some arguments, (i, move): in the place `out`, if that can be."""
+        fun, value, args, kwargs = self.calls[node]
+        argnums, gs = zip(*known, strict=True)
+        if fun in LINEAR and is_autograds(fun) and not kwargs:
+            parts = [fun.fun(*args[:i], g, *args[i + 1 :]) for i, g in known]
+            return sum(parts[1:], parts[0])
+        if fun.fun in (np.add, np.subtract) and is_autograds(fun) and not kwargs:
+            if len(gs) == 2:
+                return fun.fun(*gs, out=out)
+            g = -gs[0] if argnums == (1,) and fun.fun is np.subtract else gs[0]
+            return np.broadcast_to(g, np.shape(value))
+        if fun is concatenate_args and is_autograds(fun):
+            rest = {i: np.zeros_like(x) for i, x in enumerate(args) if i and i not in argnums}
+            return fun.fun(args[0], *(x for _, x in sorted((rest | dict(known)).items())))
+        if elementwise(fun.fun, args) and all(map(np.isrealobj, (value, *args))) and not kwargs:
+            self.vjp(node, argnums)  # makes the rule, if need be
+            return self.rules[node][0](*gs, out)
+        return primitive_jvps[fun](argnums, gs, value, args, kwargs)
 
     def apart(self, n: int, axis: int = 0) -> bool:
         """Whether it is plain from what was called that each of the n places of the value along an axis, 0

@@ -559,6 +559,19 @@ def test_hard_steps_are_those_that_took_tries_or_are_short_beside_the_ones_befor
         assert found.step_times is None
 
 
+def test_steps_may_be_tried_and_bounded_in_another_way():
+    asked = []
+    spies = {
+        "trial": lambda *args: asked.append("trial") or steps.trial_step(*args),
+        "turned": lambda *args: asked.append("turned") or steps.turned(*args),
+    }
+    field, z0, rows = Counted(lambda t, z: -z), np.array([1.0, -2.0]), []
+    for own in (spies, {}):
+        taken = adaptive_steps(field, z0, [0.0, 1.0], adjode.dopri5(), 1e-6, 1e-8, tangent=True, **own)
+        rows.append([(t, z.tolist(), h) for t, z, h, *_ in taken])
+    assert rows[0] == rows[1] and asked == ["turned", "trial"] * (len(rows[0]) - 1)
+
+
 def test_hard_steps_of_one_size_are_told_apart_by_their_turn():
     """The last row of k less the first one, over the size."""
     sizes, turned = [1.0, 1.0, 4.0, 2.0, 1.0], [1.0, 2.0, 9.0, 5.0, 4.0]

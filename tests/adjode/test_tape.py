@@ -11,7 +11,7 @@ from autograd.tracer import trace_primitives_map
 
 import adjode
 from adjode.curvature.tangent import pushforward
-from adjode.tape import added, record
+from adjode.tape import Tape, added, record
 
 RNG = np.random.default_rng(2)
 Z, W = RNG.normal(size=3), RNG.normal(size=(3, 3))
@@ -77,6 +77,28 @@ def test_a_derivative_along_a_direction_is_that_of_forward_mode(monkeypatch):
     monkeypatch.delitem(primitive_jvps, anp.tanh)  # its slope is known from the rows
     monkeypatch.delitem(primitive_vjps, anp.tanh)
     np.testing.assert_allclose(tape.along(directions), whole, rtol=1e-12)
+
+
+def test_what_is_read_once_makes_room_for_what_comes_next(monkeypatch):
+    places, move = [], Tape.move
+    spy = lambda tape, node, known, out: places.append(out is not None) or move(tape, node, known, out)
+    monkeypatch.setattr(Tape, "move", spy)
+    again = lambda z, w, b: anp.tanh(anp.dot(z, w) - b) * b
+    twice = lambda z, w, b: (lambda x: anp.tanh(x) * x + (x - b[:, None]))(anp.dot(z, w))
+    other = lambda z, w, b: anp.exp(b + anp.dot(z, w)[0] + 0.0 * z)  # (3,) has no room for (4, 3)
+    views = lambda z, w, b: (lambda x: anp.exp(x[:2]) + anp.exp(x[1:3]) * x[2:])(anp.matmul(z, w))
+    cases = [(again, [False, True, True, True]), (twice, None), (other, None), (views, None)]
+    for fun, wanted in cases:
+        rows = 3 if fun is twice else 4
+        args = [RNG.normal(size=(rows, 3)), W, RNG.normal(size=3)]
+        directions = [RNG.normal(size=np.shape(x)) for x in args]
+        kept, (_, tape, _) = [d.copy() for d in directions], record(fun, *args)
+        places.clear()
+        found = tape.along(directions)
+        assert wanted is None or places == wanted
+        np.testing.assert_allclose(found, pushforward(fun, args, directions)[1], rtol=1e-12)
+        np.testing.assert_array_equal(tape.along(directions), found)
+        assert all(map(np.array_equal, directions, kept))
 
 
 FORTH = {
