@@ -16,7 +16,7 @@ import numpy as np
 from autograd.core import primitive_vjps
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, array_from_args, concatenate_args
-from autograd.tracer import Box, isbox, toposort
+from autograd.tracer import Box, toposort
 
 from adjode.batched import Batch, Layout, Nodes, layouts, replays, values_of
 from adjode.problem import InitialValueProblem
@@ -128,12 +128,11 @@ def replayed(problem: InitialValueProblem) -> Callable | None:
     f = lambda t, z: problem.f(t, z, problem.theta)
     with suppress(Exception), np.errstate(all="ignore"):
         value, end = run_traced(roots, f, (problem.t0, problem.z0))
-    if doubts or end is None or not isinstance(value, np.ndarray | np.float64) or np.shape(value) != shape:
+    if doubts or end is None or not isinstance(value, np.ndarray | np.float64):
+        return None
+    if value.dtype != float or value.shape != shape:
         return None
     nodes = [node for node in reversed(list(toposort(end))) if node.call]
-    given = (x for node in nodes for x in (*node.call[2], *node.call[3].values()))
-    if value.dtype != float or any(map(isbox, given)):  # f captures a traced value
-        return None
     write = cache(partial(written, nodes, roots, end, shape))  # which numbers seldom need
     return straight(nodes, roots, end, problem.z0, lambda t, z: write()(t, z)) or write()
 

@@ -241,7 +241,7 @@ def test_a_trace_warns_of_nothing():
 
 
 def test_a_comparison_with_f_warns_of_nothing():
-    problem = problem_of(lambda t, z, w: -z / (1 + anp.exp(-1000 * (t - 1))), theta=())
+    problem = problem_of(lambda t, z, w: -z / (1 + anp.exp(2000 * (1.5 - t))), theta=())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert solve_replayed(problem, store="stages").replayed
@@ -275,18 +275,6 @@ def test_a_replay_that_fails_is_dropped():
     assert replayed(problem) is not None
     found = solve_replayed(problem, store="stages")
     assert not found.replayed and same(found, adjode.solve(problem, store="stages"))
-
-
-def test_no_note_is_made_of_an_f_that_captures_a_traced_value():
-    made = []
-
-    def value(k):
-        for f in (lambda t, z, w: z * k, lambda t, z, w: z * 2.0):
-            made.append(replayed(problem_of(f)) is not None)
-        return k
-
-    grad(value)(2.0)
-    assert made == [False, True]
 
 
 BETWEEN = {
