@@ -298,6 +298,8 @@ def test_the_steps_that_are_traced_are_those_of_the_solve(adjoint, way, monkeypa
 def test_a_single_time_inside_another_trace():
     start = lambda z0: anp.sum(adjode.odeint(lambda t, z, theta: theta * z, z0, [0.5], 2.0)) ** 3
     assert grad(grad(start))(1.5) == pytest.approx(9.0)
+    alone = lambda theta: anp.sum(adjode.odeint(lambda t, z, theta: theta * z, np.ones(2), [0.5], theta))
+    np.testing.assert_array_equal(grad(alone)(np.ones(2)), np.zeros(2))
 
 
 @pytest.mark.parametrize("adjoint", ["discrete", "backsolve"])
@@ -354,6 +356,31 @@ def test_parameters_that_change_in_place_on_the_way_are_those_of_the_solve():
     w[:] = 7.0
     np.testing.assert_allclose(back(1.0), np.exp([0.5, 0.3]), rtol=1e-6)
     assert value == pytest.approx(np.sum(np.exp([0.5, 0.3])), rel=1e-6)
+
+
+def test_parameters_that_change_in_place_are_those_of_the_solve_for_second_derivatives_too():
+    fixed = np.array([0.5, 0.3])
+    f, ts = lambda t, z, p: p["w"] * p["fixed"] * z, np.array([0.0, 1.0])
+    run = lambda w: anp.sum(adjode.odeint(f, np.ones(2), ts, {"w": w, "fixed": fixed})[-1])
+    wanted = np.sum(fixed**2 * np.exp(0.7 * fixed))
+    back, _ = make_vjp(grad(run), 0.7)
+    fixed[:] = 7.0
+    assert back(1.0) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_f_is_replayed_where_a_gradient_is_asked_for():
+    calls = []
+
+    def f(t, z, theta):
+        calls.append(np.ndim(t) == 0 and not isbox(z))
+        return theta * anp.sin(z) * t
+
+    run = lambda theta: anp.sum(adjode.odeint(f, np.ones(2), np.array([0.0, 3.0]), theta)[-1])
+    run(0.5)
+    assert sum(calls) > 100
+    calls.clear()
+    grad(run)(0.5)
+    assert 0 < sum(calls) < 10
 
 
 def test_rows_come_for_the_leaves_that_are_asked_for_in_their_shapes():

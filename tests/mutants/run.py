@@ -362,6 +362,8 @@ WHOLE = some(
     "options_reach_the_solve_and_a_plain_call_keeps_the_stops_alone",
     "a_gradient_inside_another_trace_is_the_one_that_is_trusted",
     "a_single_time_inside_another_trace",
+    "f_is_replayed_where_a_gradient_is_asked_for",
+    "parameters_that_change_in_place_are_those_of_the_solve_for_second_derivatives_too",
     "the_steps_that_are_traced_are_those_of_the_solve",
     "states_come_back_at_ts_in_the_shape_of_z0",
     "one_backward_pass_for_all_arguments",
