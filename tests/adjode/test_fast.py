@@ -675,6 +675,7 @@ def test_a_part_of_a_trace_is_the_batch_of_these_nodes(name):
     part = back.of(2, 6)
     for found, wanted in zip(part(v[2:6]), alone(v[2:6]), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(part.everywhere(v[0]), alone.everywhere(v[0]), rtol=1e-12, atol=1e-13)
     assert part.tape.held < back.tape.held
     if name not in ("no theta", "slope of an energy"):  # grad, inside of f, notes how many nodes there are
         w = random_theta(problem)
