@@ -495,6 +495,7 @@ def test_the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold(monkeypa
     sweep = fast.Sweep(problem, implicit, np.ones(3), {})
     monkeypatch.setattr(fast, "ROOM", 20 * (sweep.held + 3 * 3 * 3 * 3 + (3 * 3) ** 2))
     assert sweep.chunk(40)[1] == 20
+    assert [sweep.chunk(n)[1] for n in (30, 29)] == [15, 0]  # two chunks, or one
 
 
 def free(n, shape, args):
@@ -871,8 +872,12 @@ def test_nothing_is_beside_a_large_state_implicit_stages_or_where_no_direction_i
     assert not sweep.beside and sweep.f_z is None
 
 
+@pytest.mark.parametrize("room", [fast.ROOM, 300])  # there may be chunks before that
 @pytest.mark.parametrize("spoilt", ["f_z", "f_theta"])
-def test_where_f_has_no_derivative_beside_the_stages_the_gradient_is_that_of_the_stages(spoilt):
+def test_where_f_has_no_derivative_beside_the_stages_the_gradient_is_that_of_the_stages(
+    spoilt, room, monkeypatch
+):
+    monkeypatch.setattr(fast, "ROOM", room)
     # z_0 is zero in the middle of the second step, where Heun's scheme has no stage
     power = lambda t, z: anp.abs(z) ** (1 / 3) if spoilt == "f_z" else z * 0.0 + anp.log(anp.abs(t - 0.375))
     f = lambda t, z, w: anp.concatenate([1.0 + 0.0 * z[:1], w * power(t, z[:1]) - z[1:]])
@@ -900,6 +905,8 @@ def test_an_f_that_refuses_what_is_beside_is_taken_as_a_batch_all_the_same(room,
     loss = adjode.Loss(terminal=lambda z, w: z[1] ** 2)
     found, sweep = fast.swept(problem, loss, trajectory, direction=0.6)
     assert refused and sweep.batch and sweep.beside is False and sweep.f_z is None
+    if at == 0.375 and room > 300:
+        assert found.stats.vjps == 2 * (4 * 2 + 1)  # tried twice, with a node that is compared
     assert differ(found, adjode.adjoint_discrete(problem, loss, trajectory)) < SAME
 
 

@@ -75,12 +75,14 @@ def test_the_gradient_in_halves_knows_the_error_to_a_tenth(name, rtol):
 
 
 @pytest.mark.parametrize("room", [fast.ROOM, 1])
-def test_errors_travel_ahead_as_the_tangent_says(room, monkeypatch):
+@pytest.mark.parametrize("herds", [1, 2, 3])  # blocks of f_z
+def test_errors_travel_ahead_as_the_tangent_says(herds, room, monkeypatch):
     monkeypatch.setattr(fast, "ROOM", room)  # all steps in one chunk, or each in its own
     problem, rng = PROBLEMS["herds"], np.random.default_rng(1)
+    problem = replace(problem, z0=problem.z0[:herds])
     trajectory = adjode.solve_fixed(problem, adjode.rk4(), 30)
     _, sweep = fast.swept(problem, SIZE, trajectory)
-    errors, eps = rng.normal(size=(30, 6)), 1e-6
+    errors, eps = rng.normal(size=(30, 2 * herds)), 1e-6
     moved, z = sweep.ahead(errors), problem.z0
     for n in range(30):  # the steps once more, each with its error
         h = trajectory.ts[n + 1] - trajectory.ts[n]

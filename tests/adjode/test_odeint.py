@@ -299,7 +299,7 @@ def test_a_single_time_inside_another_trace():
     start = lambda z0: anp.sum(adjode.odeint(lambda t, z, theta: theta * z, z0, [0.5], 2.0)) ** 3
     assert grad(grad(start))(1.5) == pytest.approx(9.0)
     alone = lambda theta: anp.sum(adjode.odeint(lambda t, z, theta: theta * z, np.ones(2), [0.5], theta))
-    np.testing.assert_array_equal(grad(alone)(np.ones(2)), np.zeros(2))
+    assert grad(alone)(np.ones(2)).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("adjoint", ["discrete", "backsolve"])
