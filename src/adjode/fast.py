@@ -68,9 +68,10 @@ class Sweep:
         self.lams[-1], self.batch, self.propagators = lam, None, []  # from the last step to the first
         self.slopes = np.full(self.lams.shape, np.nan)  # lams times f_z there, where it was met
         self.together = True  # steps have parts of one trace
-        self.direction, self.moved = direction, []  # and f_theta times it, (steps, s, D), as above
+        # and f_theta times it, (steps, s, D), as above: explicit steps alone are asked about it
+        self.direction, self.moved = None if self.implicit else direction, []
         # what is asked in doubt about lambda: a trace of its own would take longer than its numbers do
-        self.beside = direction is not None and problem.z0.size <= SMALL and not self.implicit
+        self.beside = self.direction is not None and problem.z0.size <= SMALL
         self.met: list = []  # (blocks, f_z at the beginnings of steps, beside), from the last ones on
         if way != "by_vjps":
             self.begin(len(self.lams) - 1, len(kept))

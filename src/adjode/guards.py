@@ -302,14 +302,15 @@ def refuse_jumps(problem: InitialValueProblem, trajectory: Trajectory) -> None:
     """A jump of f in t does a gradient no harm. One in z does: f_z is silent about it. Where the
     solver took short steps, or tried again, the change of f is followed into halves of halves."""
     called = lambda t, z: np.ravel(problem.f(t, z.reshape(problem.z0.shape), problem.theta))
-    f = trajectory.replayed or called
+    f, h = trajectory.replayed or called, abs(trajectory.ts[-1] - trajectory.ts[0]) / trajectory.stats.steps
     for _, t, one, other in trajectory.hard:
-        f_one, f_other = f(t, one), f(t, other)
-        whole = np.max(np.abs(f_other - f_one), initial=0.0)
+        f_one, f_other, rounding = f(t, one), f(t, other), 1e-12 * np.abs(one) / h  # large beside f at rest
+        change = lambda x, y, rounding=rounding: np.max(np.abs(x - y) - rounding, initial=0.0)
+        whole = change(f_other, f_one)
         for _ in range(HALVINGS):
             middle = (one + other) / 2
             f_middle = f(t, middle)
-            parts = [np.max(np.abs(f_middle - end), initial=0.0) for end in (f_one, f_other)]
+            parts = [change(f_middle, end) for end in (f_one, f_other)]
             if parts[0] > parts[1]:
                 other, f_other = middle, f_middle
             else:

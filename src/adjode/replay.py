@@ -33,7 +33,7 @@ ARRAYS = {array_from_args: "({},)", _array_from_scalar_or_array: "{}"}  # both a
 FILLED = (anp.zeros_like, anp.ones_like)
 SPREAD = set(OPERATORS) - {np.power}  # squares have a way of their own
 FEW = 500  # entries: an array of more takes longer by itself
-SAMPLED = 3  # nodes at which f is asked whether it is still what was noted
+SAMPLED = 6  # nodes at which f is asked whether it is still what was noted
 
 
 class Noted(Recorded):

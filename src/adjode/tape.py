@@ -107,7 +107,8 @@ class Tape:
             known = [(i, moved[parent]) for i, parent in pairs if parent in moved]
             if known:
                 places = (spare[parent] for parent in node.parents if parent in spare)
-                out = next((x for x in places if x.shape == np.shape(value)), None)
+                fits = (x for x in places if x.shape == np.shape(value) and x.dtype == value.dtype)
+                out = next(fits, None)
                 found = moved[node] = self.move(node, known, out)
                 new = fun in PRODUCTS and is_autograds(fun) and isinstance(found, np.ndarray)
                 if read[node] == 1 and (new or found is out):
@@ -160,7 +161,8 @@ def added(row: tuple | None, part) -> tuple:
     if row is None:
         return part, False
     value, ours = row
-    return (np.add(value, part, out=value), True) if ours else (value + part, True)
+    place = value if ours and value.dtype == part.dtype else None
+    return np.add(value, part, out=place), True
 
 
 def record(fun: Callable, *args) -> tuple:

@@ -869,7 +869,7 @@ def test_nothing_is_beside_a_large_state_implicit_stages_or_where_no_direction_i
     stiff = adjode.solve_fixed(problem, adjode.radau(), 4)
     sweep = fast.Sweep(problem, stiff, np.ones(3), {}, None, problem.theta)
     sweep.run()
-    assert not sweep.beside and sweep.f_z is None
+    assert not sweep.beside and sweep.f_z is None and sweep.theta_moves is None and not sweep.moved
 
 
 @pytest.mark.parametrize("room", [fast.ROOM, 300])  # there may be chunks before that

@@ -101,6 +101,15 @@ def test_what_is_read_once_makes_room_for_what_comes_next(monkeypatch):
         assert all(map(np.array_equal, directions, kept))
 
 
+def test_a_sum_that_is_complex_finds_no_room_in_what_is_real():
+    fun = lambda x: anp.real((anp.dot(x, W) + 1j * x) * (2 - 1j))
+    direction = RNG.normal(size=(4, 3))
+    _, tape, _ = record(fun, RNG.normal(size=(4, 3)))
+    np.testing.assert_allclose(tape.along([direction]), 2 * direction @ W + direction, rtol=1e-12)
+    row, part = np.array([1.0, 2.0]), np.array([1j, 3.0])
+    assert added((row, True), part)[0].tolist() == [1 + 1j, 5.0] and row.tolist() == [1.0, 2.0]
+
+
 FORTH = {
     "a difference": lambda x, y: x - y,
     "a difference of rows": lambda x, y: x - y[0],
