@@ -77,7 +77,7 @@ class Nodes:
     def agree(self, values: np.ndarray) -> bool:
         """Whether values (steps * s + m, D) are the stored ones. Rounding is relative to f, and to z
         over a step, which is what f may be a small difference of: in each step by itself."""
-        f_size, z_size = (np.max(np.abs(x), axis=(1, 2)) for x in (self.ks, self.zs))
+        f_size, z_size = (np.abs(x).max(axis=(1, 2)) for x in (self.ks, self.zs))
         scale = f_size + z_size / np.abs(self.hs)
         return close(values[: self.ts.size].reshape(self.ks.shape), self.ks, scale[:, None, None])
 
@@ -129,7 +129,7 @@ def stages_that_count(tableau: ButcherTableau) -> np.ndarray:
 
 
 def close(found, wanted, scale) -> bool:
-    return bool(np.all(np.abs(found - wanted) <= CLOSE * scale))  # False when not finite
+    return bool((np.abs(found - wanted) <= CLOSE * scale).all())  # False when not finite
 
 
 @dataclass(frozen=True)
@@ -313,7 +313,7 @@ def find_batch(problem: InitialValueProblem, nodes: Nodes) -> tuple:
                 single = single or pull(ts[i], zs[i], v[i])
                 z_bar, theta_bar = back(v)
             z_bar[i] -= single[1]  # now zero everywhere: this node is moved by no other
-            z_size, theta_size = (np.max(np.abs(row), initial=0.0) for row in single[1:])
+            z_size, theta_size = (np.abs(row).max(initial=0.0) for row in single[1:])
             if close(z_bar, 0.0, z_size) and close(theta_bar, single[2], theta_size):
                 return found, back, held
         except Exception:  # f does not take this layout, in whatever words

@@ -37,7 +37,7 @@ def seen_and_worth(trajectory, found: Gradient, rtol: float, atol: float) -> tup
     zs = np.abs(trajectory.zs.reshape(len(before), -1)) + atol / rtol
     seen = before - after
     seen[-1] = before[-1]
-    seen, worth = (np.sum(np.abs(rows) * zs, axis=1) for rows in (seen, before))
+    seen, worth = ((np.abs(rows) * zs).sum(axis=1) for rows in (seen, before))
     return seen, worth, np.median(worth) if trajectory.running is not None else 0.0
 
 
@@ -48,8 +48,8 @@ def growth(trajectory, found: Gradient, rtol: float, atol: float) -> float:
 
 
 def grown(seen: np.ndarray, worth: np.ndarray, running: float) -> float:
-    largest = max(np.max(seen), running)
-    return max(1.0, float(np.max(worth) / largest)) if largest > 0 else 1.0
+    largest = max(seen.max(), running)
+    return max(1.0, float(worth.max() / largest)) if largest > 0 else 1.0
 
 
 def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: bool) -> float:
@@ -60,10 +60,10 @@ def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: b
     rows are multiplied on their way back as the errors were on their way forth: by their `growth`.
     """
     seen, worth, running = seen_and_worth(trajectory, found, rtol, atol)
-    scale = max(np.sum(seen), running)
+    scale = max(seen.sum(), running)
     # lambda and the z between have errors too, if it is not discrete
     errors = trajectory.local_errors if discrete else likely_errors(trajectory, rtol, atol)
-    total = np.sum(np.abs(ends_of_lambda(trajectory, found)[1][1:]) * errors)
+    total = (np.abs(ends_of_lambda(trajectory, found)[1][1:]) * errors).sum()
     return float(total / scale * grown(seen, worth, running)) if scale > 0 else 0.0
 
 
@@ -81,8 +81,8 @@ def reach(trajectory, sweep, rtol: float, atol: float) -> tuple[np.ndarray, floa
     not."""
     errors = trajectory.local_errors
     moves = sweep.ahead(errors * np.random.default_rng(0).choice([-1.0, 1.0], errors.shape))
-    far, sizes = (np.max(np.abs(x.reshape(moves.shape)), axis=1) for x in (moves, trajectory.zs))
-    return moves, float(np.max(far / (sizes + atol / rtol)))
+    far, sizes = (np.abs(x.reshape(moves.shape)).max(axis=1) for x in (moves, trajectory.zs))
+    return moves, float((far / (sizes + atol / rtol)).max())
 
 
 def added_up(trajectory, rtol: float, atol: float) -> np.ndarray:
@@ -101,10 +101,10 @@ def rows_moved(
     moved = replace(trajectory, zs=trajectory.zs + moves.reshape(trajectory.zs.shape))
     rows = all_rows(problem, loss, trajectory) if rows is None else rows
     try:
-        change = np.sum(np.abs(all_rows(problem, loss, moved) - rows))
+        change = np.abs(all_rows(problem, loss, moved) - rows).sum()
     except Exception:  # a loss that does not take these states is as sensitive as can be
         return np.inf
-    size = np.sum(np.abs(rows))
+    size = np.abs(rows).sum()
     if not np.isfinite(change):
         return np.inf
     return float(change / size) if size > 0 else 0.0
@@ -140,10 +140,10 @@ def unresolved(
     ts, h, zs = trajectory.ts, np.diff(trajectory.ts)[steps], trajectory.zs.reshape(n + 1, -1)
     left, right, column = after[steps], before[steps + 1], h[:, None]
     slopes = np.nan * zs if slopes is None else slopes.copy()
-    unknown = np.any(np.isnan(slopes), axis=1)
+    unknown = np.isnan(slopes).any(axis=1)
     starts = steps[unknown[steps]]
     unknown[starts] = False
-    other = unknown[steps + 1] | np.any(before[steps + 1] != after[steps + 1], axis=1)  # t1, and jumps
+    other = unknown[steps + 1] | (before[steps + 1] != after[steps + 1]).any(axis=1)  # t1, and jumps
     ends = steps[other] + 1
     at = np.append(starts, ends)
     if f_z is None:
@@ -158,13 +158,13 @@ def unresolved(
     lam = (left + right) / 2 - column / 8 * (slope_left - slope_right)  # lambda' = - the slopes
     slope = rows(slice(len(at), None), lam)
     missed = 1.5 * (right - left) + column * ((slope_left + slope_right) / 4 + slope)
-    size = np.maximum(*(np.max(np.abs(x), axis=1) for x in (left, right)))
-    part = np.max(np.abs(missed), axis=1) / np.where(size > 0, size, 1.0)
+    size = np.maximum(*(np.abs(x).max(axis=1) for x in (left, right)))
+    part = np.abs(missed).max(axis=1) / np.where(size > 0, size, 1.0)
     # at a kink no higher power helps
-    rough = (part > 1e-12) & stands_out(part / np.abs(h / np.max(np.abs(h))) ** 5, steps)
+    rough = (part > 1e-12) & stands_out(part / np.abs(h / np.abs(h).max()) ** 5, steps)
     power = trajectory.tableau.order + 1
-    smooth = np.sum((384 * part[~rough]) ** (power / 5)) / math.factorial(power)
-    return float(np.sum(part[rough]) + smooth * n / len(steps))
+    smooth = ((384 * part[~rough]) ** (power / 5)).sum() / math.factorial(power)
+    return float(part[rough].sum() + smooth * n / len(steps))
 
 
 def a_few_steps(trajectory: Trajectory) -> np.ndarray:
@@ -252,8 +252,8 @@ def unseen(
         if running:
             g_at = partial(cost_at, running, nodes)
             cost = by_nudge(g_at, new, g_at(problem.theta)).reshape(*ts.shape, 1)
-        rows = np.sum(lam * moved, axis=2, keepdims=True) + cost
-        total += float(np.sum(embedded(tableau.errors[:, some], h, rows)))
+        rows = (lam * moved).sum(axis=2, keepdims=True) + cost
+        total += float(embedded(tableau.errors[:, some], h, rows).sum())
     return total
 
 

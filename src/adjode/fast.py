@@ -209,12 +209,11 @@ class Sweep:
 
     def ahead(self, errors):
         """What errors, (N, D), that the steps make come to at the nodes, (N + 1, D), to first order."""
-        moved = np.zeros((len(errors) + 1, errors.shape[1]))
-        for n, (blocks, step) in enumerate(reversed(self.propagators)):
-            one = len(blocks) == 1
-            moved[n + 1] = step[0] @ moved[n] if one else through(blocks, step.swapaxes(1, 2), moved[n])
-            moved[n + 1] += errors[n]
-        return moved
+        moved = [np.zeros(errors.shape[1])]
+        for (blocks, step), error in zip(reversed(self.propagators), errors, strict=True):
+            last, one = moved[-1], len(blocks) == 1
+            moved.append(error + (step[0] @ last if one else through(blocks, step.swapaxes(1, 2), last)))
+        return np.array(moved)
 
     def by_jacobians(self, first, last):
         """All f_z from one trace: a covector for each entry of a block."""
@@ -240,12 +239,12 @@ class Sweep:
         kappa = h[:, 0] * (np.multiply.outer(self.b, lams) + np.tensordot(self.a.T, big, 1))
         big_flat, kappa_flat = np.empty_like(nodes.zs), np.empty_like(nodes.zs)
         big_flat[:, :, blocks], kappa_flat[:, :, blocks] = (np.swapaxes(x, 0, 1) for x in (big, kappa))
-        size = np.max(np.abs(lams), axis=(1, 2))
+        size = np.abs(lams).max(axis=(1, 2))
         if self.implicit:  # rounding, in a linear system, is relative to its matrix
             size *= 1 + np.max(np.abs(h[:, 0, 0, 0] * np.max(np.abs(f_z), axis=(1, 2, 3, 4))))
         theta_bar = proven(back, kappa_flat, big_flat, size)
         if self.beside:
-            if not (np.all(np.isfinite(beside)) and np.all(np.isfinite(theta_bar))):
+            if not (np.isfinite(beside).all() and np.isfinite(theta_bar).all()):
                 raise Refused  # f may have no derivative there
             self.met.append((blocks, f_z[:, 0], beside))
         if not self.implicit:  # the first stage is at the node
@@ -301,7 +300,7 @@ def proven(back, kappa, big, size):
     kappa and big, the Lambda_i, have shape (steps, s, D); size is that of lambda, (steps,).
     """
     z_bar, theta_bar = back(kappa.reshape(-1, kappa.shape[-1]))
-    scale = size + np.max(np.abs(big), axis=(1, 2))
+    scale = size + np.abs(big).max(axis=(1, 2))
     if not close(z_bar.reshape(big.shape), big, scale[:, None, None]):
         raise Refused
     return theta_bar
@@ -327,7 +326,7 @@ def apart(back, blocks, f_z) -> bool:
     rows = np.random.default_rng(0).normal(size=(len(f_z), blocks.size))
     whole = back(rows, theta=False)[0][:, blocks]
     parts = (rows[:, blocks][:, :, None] @ f_z)[:, :, 0]
-    return close(parts, whole, np.max(np.abs(f_z), axis=(1, 2, 3))[:, None, None])
+    return close(parts, whole, np.abs(f_z).max(axis=(1, 2, 3))[:, None, None])
 
 
 def stage_propagators(a, b, h, f_z):
@@ -364,7 +363,7 @@ def independent(shape, back):
     d = int(np.prod(shape))
     whole, unit = np.arange(d)[None], np.zeros(d)
     unit[0] = 1.0
-    hit = set(np.flatnonzero(np.any(back.everywhere(unit) != 0, axis=0)).tolist())
+    hit = set(np.flatnonzero((back.everywhere(unit) != 0).any(axis=0)).tolist())
     guesses = [whole.T, whole]
     if len(shape) > 1:
         guesses += [whole.reshape(-1, shape[-1]), whole.reshape(shape[0], -1).T]

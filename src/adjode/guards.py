@@ -274,7 +274,7 @@ class Guard:
         """100 rtol |g| + 100 atol s."""
         path, norm = found.path, length(self.vector(found))
         rows = np.diff(path.lams, axis=0)[np.diff(path.ts) == 0]
-        size = max(np.max(np.abs(path.lams[-1]), initial=0.0), np.max(np.abs(rows), initial=0.0))
+        size = max(np.abs(path.lams[-1]).max(initial=0.0), np.abs(rows).max(initial=0.0))
         return 100 * self.rtol * norm + 100 * self.atol * float(size or 1.0)
 
     def distance(self, one, other) -> float:
@@ -284,7 +284,7 @@ class Guard:
 
 def length(x: np.ndarray) -> float:
     """The Euclidean norm, of entries whose squares may overflow."""
-    size = np.max(np.abs(x), initial=0.0)
+    size = np.abs(x).max(initial=0.0)
     return float(size * np.linalg.norm(x / size)) if size > 0 else 0.0
 
 

@@ -114,9 +114,9 @@ def finish(problem, loss, trajectory, rows, theta_bar, points, stats, dense=None
         t0_bar -= float(loss.running(problem.t0, problem.z0, problem.theta))
         t1_bar += float(loss.running(problem.t1, trajectory.zs[-1], problem.theta))
     ts_bar = np.array([row @ fs[n] for n, row in jumps.items()])
-    if not np.all(np.isfinite(np.concatenate([lam, theta_bar, ts_bar, [t0_bar, t1_bar]]))):
+    if not np.isfinite(np.concatenate([lam, theta_bar, ts_bar, [t0_bar, t1_bar]])).all():
         raise GradientError("the gradient is not finite: f or the loss has no derivative there")
-    new = np.append((np.diff(ts) != 0) | np.any(np.diff(lams, axis=0) != 0, axis=1), True)
+    new = np.append((np.diff(ts) != 0) | (np.diff(lams, axis=0) != 0).any(axis=1), True)
     ts, lams = ts[new], lams[new]
     path = AdjointPath(ts, lams.reshape(len(ts), *problem.z0.shape), dense)
     theta, stats = flatten(problem.theta)[1](theta_bar), trajectory.stats + stats

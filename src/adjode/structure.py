@@ -19,6 +19,8 @@ def untraced(x: Any) -> Any:
 
 def children(tree: Any) -> list | None:
     """The entries of a list, tuple or dict; None for a leaf."""
+    if isinstance(tree, np.ndarray):  # most leaves are
+        return None
     plain = untraced(tree)
     if isinstance(plain, dict):
         return [tree[key] for key in plain]

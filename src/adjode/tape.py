@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cached_property
 
 import autograd.numpy as anp
 import numpy as np
@@ -54,6 +55,11 @@ class Tape:
         """How many numbers are kept."""
         return sum(np.size(value) for _, value, *_ in self.calls.values())
 
+    @cached_property
+    def read(self) -> Counter:
+        """How often the value of each node is."""
+        return Counter(parent for node in self.calls for parent in node.parents)
+
     def __call__(self, v, n: int | None = None) -> list:
         if n not in self.steps:
             self.steps[n] = self.way_back(self.roots[:n])
@@ -100,18 +106,17 @@ class Tape:
         none. Raises KeyError where nothing leads there, or autograd has no rule for that."""
         pairs = zip(self.roots, directions, strict=True)
         moved = {root: direction for root, direction in pairs if direction is not None}
-        read = Counter(parent for node in self.calls for parent in node.parents)
         spare: dict = {}  # products that are read once: what comes next may be put in their place
         for node, (fun, value, *_) in reversed(self.calls.items()):
             pairs = zip(node.argnums, node.parents, strict=True)
             known = [(i, moved[parent]) for i, parent in pairs if parent in moved]
             if known:
-                places = (spare[parent] for parent in node.parents if parent in spare)
+                places = [spare[parent] for parent in node.parents if parent in spare]
                 fits = (x for x in places if x.shape == np.shape(value) and x.dtype == value.dtype)
-                out = next(fits, None)
+                out = next(fits, None) if places else None
                 found = moved[node] = self.move(node, known, out)
                 new = fun in PRODUCTS and is_autograds(fun) and isinstance(found, np.ndarray)
-                if read[node] == 1 and (new or found is out):
+                if (new or (places and found is out)) and self.read[node] == 1:
                     spare[node] = found
         return moved[self.end]
 
