@@ -111,12 +111,12 @@ class Tape:
             pairs = zip(node.argnums, node.parents, strict=True)
             known = [(i, moved[parent]) for i, parent in pairs if parent in moved]
             if known:
-                places = [spare[parent] for parent in node.parents if parent in spare]
+                places = (spare[parent] for parent in node.parents if parent in spare)
                 fits = (x for x in places if x.shape == np.shape(value) and x.dtype == value.dtype)
-                out = next(fits, None) if places else None
+                out = next(fits, None)
                 found = moved[node] = self.move(node, known, out)
                 new = fun in PRODUCTS and is_autograds(fun) and isinstance(found, np.ndarray)
-                if (new or (places and found is out)) and self.read[node] == 1:
+                if (new or found is out) and self.read[node] == 1:
                     spare[node] = found
         return moved[self.end]
 
