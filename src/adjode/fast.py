@@ -288,9 +288,17 @@ def through(blocks, step, rows):
     """Rows, (..., D), times a matrix of blocks, (B, d, d), each for its entries of a row."""
     if len(blocks) == 1:
         return rows @ step[0]
+    found = (by_blocks(rows, blocks)[..., None, :] @ step)[..., 0, :]
     out = np.empty_like(rows)
-    out[..., blocks] = (rows[..., blocks][..., None, :] @ step)[..., 0, :]
+    out[..., blocks] = found
     return out
+
+
+def by_blocks(rows, blocks):
+    """Rows, (..., D), as (..., B, d): without a copy where the blocks lie one behind the other."""
+    if blocks[0, -1] == blocks.shape[1] - 1:
+        return rows.reshape(*rows.shape[:-1], *blocks.shape)
+    return rows[..., blocks]
 
 
 def proven(back, kappa, big, size):
@@ -313,7 +321,7 @@ def jacobians(back, blocks):
     for e in range(d):
         unit = np.zeros(blocks.size)
         unit[blocks[:, e]] = 1.0
-        found[:, :, e] = back.everywhere(unit)[:, blocks]
+        found[:, :, e] = by_blocks(back.everywhere(unit), blocks)
     return found
 
 

@@ -41,8 +41,9 @@ def stage_derivatives(tableau, field, t, z, h, k0) -> np.ndarray:
     ts, weights = (t + h * tableau.c).tolist(), np.ones((len(tableau.b), len(tableau.b) + 1))
     rows = np.zeros((len(tableau.b) + 1, len(z)))  # z, and below it the k_i: one product gives a Z_i
     weights[:, 1:], rows[0], rows[1] = h * tableau.a, z, k0
+    f = field.several(len(ts) - 1) if isinstance(field, Counted) else field
     for i in range(1, len(ts)):
-        rows[i + 1] = field(ts[i], weights[i].dot(rows))
+        rows[i + 1] = f(ts[i], weights[i].dot(rows))
     return rows[1:]
 
 
@@ -199,6 +200,14 @@ class Counted:
 
     def __init__(self, field: Callable, limit: float = np.inf, calls: int = 0):
         self.field, self.limit, self.calls, self.vjps = field, limit, calls, 0
+
+    def several(self, n: int) -> Callable:
+        """The field itself for n evaluations, which are counted at once; or this one, if that many are not
+        left."""
+        if self.calls + n > self.limit:
+            return self
+        self.calls += n
+        return self.field
 
     def __call__(self, t: float, z: np.ndarray) -> np.ndarray:
         if self.calls >= self.limit:

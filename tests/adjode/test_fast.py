@@ -468,6 +468,19 @@ def test_propagators_of_a_linear_field_are_the_rows_of_the_stages(implicit):
         np.testing.assert_allclose(m, right, atol=1e-14)
 
 
+def test_rows_by_blocks_in_any_order():
+    rows, step = RNG.normal(size=(5, 6)), RNG.normal(size=(2, 3, 3))
+    whole = np.arange(6)
+    for blocks in (whole.reshape(2, 3), whole.reshape(3, 2).T, whole[None], whole[:, None]):
+        found = fast.by_blocks(rows, blocks)
+        np.testing.assert_array_equal(found, rows[:, blocks])
+        assert np.shares_memory(found, rows) == (blocks.ravel().tolist() == whole.tolist())
+        if len(blocks) == 2:
+            wanted = [[row[block] @ part for block, part in zip(blocks, step, strict=True)] for row in rows]
+            moved = fast.through(blocks, step, rows)
+            np.testing.assert_allclose(moved[:, blocks], wanted, rtol=1e-14)
+
+
 def test_the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold(monkeypatch):
     problem, _, _ = problem_of("net")
     trajectory = adjode.solve_fixed(problem, adjode.rk4(), 40)

@@ -310,6 +310,7 @@ AHEAD = some(
     "how_many_nodes_go_at_once_makes_no_difference",
 ) + some(
     "fast",
+    "rows_by_blocks_in_any_order",
     "a_sweep_notes_slopes_at_its_nodes_and_what_moves_with_theta",
     "what_moves_with_theta_is_not_known_where_nobody_asked_or_nothing_can_tell",
     "where_the_parts_of_a_trace_are_wrong_each_step_has_its_own",
