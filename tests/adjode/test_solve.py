@@ -341,13 +341,16 @@ def test_a_counted_field_stops_at_its_limit():
     assert Counted(abs).calls == 0
 
 
-def test_several_evaluations_are_counted_at_once_while_there_are_enough():
-    f = lambda t, z: -z
+def test_several_evaluations_are_counted_at_once_while_there_are_enough(monkeypatch):
+    f, asked = lambda t, z: -z, []
     field = Counted(f, limit=10, calls=3)
     assert field.several(7) is f and field.calls == 10  # to the last one
     assert field.several(1) is field and field.calls == 10
     with pytest.raises(adjode.IntegrationError, match="used 10 evaluations"):
         field.several(1)(0.0, np.ones(1))
+    monkeypatch.setattr(Counted, "several", lambda self, n: asked.append(n) or f)
+    steps.stage_derivatives(adjode.dopri5(), field, 0.0, np.ones(1), 0.1, -np.ones(1))
+    assert asked == [6] and field.calls == 10  # those of a step
 
 
 def sizes(f, z0, span, method="dop853", rtol=1e-6, atol=1e-8, stops=(), **options):
