@@ -41,7 +41,7 @@ def stage_derivatives(tableau, field, t, z, h, k0) -> np.ndarray:
     ts, weights = (t + h * tableau.c).tolist(), np.ones((len(tableau.b), len(tableau.b) + 1))
     rows = np.zeros((len(tableau.b) + 1, len(z)))  # z, and below it the k_i: one product gives a Z_i
     weights[:, 1:], rows[0], rows[1] = h * tableau.a, z, k0
-    f = field.several(len(ts) - 1) if isinstance(field, Counted) else field
+    f = field.several(len(ts) - 1)
     for i in range(1, len(ts)):
         rows[i + 1] = f(ts[i], weights[i].dot(rows))
     return rows[1:]

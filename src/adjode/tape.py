@@ -57,7 +57,7 @@ class Tape:
 
     @cached_property
     def read(self) -> Counter:
-        """How often the value of each node is."""
+        """How often other nodes read the value of each."""
         return Counter(parent for node in self.calls for parent in node.parents)
 
     def __call__(self, v, n: int | None = None) -> list:

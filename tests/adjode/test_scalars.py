@@ -176,7 +176,7 @@ def test_where_python_raises_numpy_says_what_it_is(name):
         np.testing.assert_array_equal(found(0.7, np.array(z)), f(0.7, np.array(z), 2.0))
         counted = Counted(found)
         k, *others = found.trial(tableau, counted, 0.0, *given)
-        wanted, *_ = trial_step(tableau, found.flat, 0.0, *given)
+        wanted, *_ = trial_step(tableau, Counted(found.flat), 0.0, *given)
     np.testing.assert_allclose(k, wanted, rtol=1e-12)
     assert not np.all(np.isfinite(k[1])) and counted.calls == len(tableau.b) - 1
     assert not others[-1] < 1
@@ -215,7 +215,7 @@ def test_a_trial_step_is_the_one_of_numpy(tableau, d):
     straight, counted = Straight(field, plain), Counted(plain)
     found = straight.trial(tableau, counted, 0.4, z, 0.9, k0, 1e-2, 1e-4)
     asked_in_all = counted.calls
-    wanted = trial_step(tableau, plain, 0.4, z, 0.9, k0, 1e-2, 1e-4)
+    wanted = trial_step(tableau, Counted(plain), 0.4, z, 0.9, k0, 1e-2, 1e-4)
     assert asked_in_all == len(tableau.b) - 1 == len(asked)
     pairs = [(np.array(asked), np.array(wanted_at)), *zip(found[:3], wanted[:3], strict=True)]
     for one, other in pairs:  # DOP853 has weights of 43

@@ -302,7 +302,7 @@ def test_a_field_that_does_not_see_its_neighbours_bounds_no_step():
 def test_whether_a_field_idles_is_asked_where_the_rest_would_cost_too_much(patience, asked, monkeypatch):
     calls = []
     monkeypatch.setattr(steps, "idles", lambda *args: bool(calls.append(args)))
-    field = lambda t, z: -50.0 * (z - np.cos(t))
+    field = Counted(lambda t, z: -50.0 * (z - np.cos(t)))
     tableau, options = adjode.dop853(), {"longest": 1.0, "tangent": True, "patience": patience}
     run = lambda: list(adaptive_steps(field, np.zeros(2), [0.0, 10.0], tableau, 1e-6, 1e-8, **options))
     run()
@@ -356,7 +356,7 @@ def test_several_evaluations_are_counted_at_once_while_there_are_enough(monkeypa
 def sizes(f, z0, span, method="dop853", rtol=1e-6, atol=1e-8, stops=(), **options):
     """The sizes of the steps from 0 over this span."""
     steps = adaptive_steps(
-        f, np.array(z0), [0.0, *stops, span], getattr(adjode, method)(), rtol, atol, **options
+        Counted(f), np.array(z0), [0.0, *stops, span], getattr(adjode, method)(), rtol, atol, **options
     )
     return np.array([step[2] for step in steps][:-1])
 
@@ -501,7 +501,7 @@ def test_fixed_steps_waste_no_evaluation_and_end_with_f(scheme, fsal):
 
 
 def test_at_rest_nothing_is_known_of_the_error_and_the_first_step_resolves_the_tangent():
-    at_rest = lambda t, z: -1e5 * z
+    at_rest = Counted(lambda t, z: -1e5 * z)
     steps = adaptive_steps(at_rest, np.zeros(1), [0.0, 1.0], adjode.dop853(), 1e-6, 1e-8, tangent=True)
     reach = (0.1 * 1e-6 * np.prod(np.arange(1.0, 10.0))) ** (1 / 9)
     assert next(steps)[2] == pytest.approx(reach / 1e5, rel=1e-6)
@@ -513,7 +513,7 @@ def test_a_way_as_long_as_the_first_step_is_one_step():
 
 
 def test_steps_become_shorter_before_they_are_rejected():
-    faster = lambda t, z: t * np.array([z[1], -z[0]])
+    faster = Counted(lambda t, z: t * np.array([z[1], -z[0]]))
     steps = list(adaptive_steps(faster, np.array([1.0, 0.0]), [1.0, 15.0], adjode.dop853(), 1e-6, 1e-8))
     assert len(steps) > 100 and sum(step[4] - 1 for step in steps[:-1]) <= 1
 
