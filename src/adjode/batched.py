@@ -84,11 +84,11 @@ class Nodes:
 
 def stage_nodes(problem: InitialValueProblem, trajectory: Trajectory, first: int, last: int) -> Nodes:
     """The stages of the steps from node `first` to node `last`."""
-    kept, ts = stages_that_count(trajectory.tableau), trajectory.ts[first : last + 1]
+    kept, ts = stages_that_count(trajectory.tableau), trajectory.ts[first:last]
     a, c = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.c[kept]
-    k, hs = trajectory.stages[first:last, kept], np.diff(ts)
+    k, hs = trajectory.stages[first:last, kept], trajectory.hs[first:last]
     zs = trajectory.zs[first:last].reshape(len(hs), 1, -1) + hs[:, None, None] * (a @ k)
-    ts = ts[:-1, None] + hs[:, None] * c
+    ts = ts[:, None] + hs[:, None] * c
     nodes = Nodes(ts, zs, k, hs)
     if trajectory.tableau.implicit:  # f at the Z_i is k_i but for what Newton's iteration left
         nodes = replace(nodes, ks=values_of(problem, nodes))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from adjode.batched import Batch
+from adjode.blocks import by_blocks, in_rows
 from adjode.loss import Gradient, loss_rows
 from adjode.problem import InitialValueProblem, Loss, read_only
 from adjode.structure import flatten, leaves
@@ -30,10 +31,10 @@ def ends_of_lambda(trajectory: Trajectory, found: Gradient) -> tuple:
     return lams[after], lams[before]
 
 
-def seen_and_worth(trajectory, found: Gradient, rtol: float, atol: float) -> tuple:
+def seen_and_worth(trajectory, ends: tuple, rtol: float, atol: float) -> tuple:
     """|l_z| |z| at every node, zero where the loss does not see z, and |lambda| |z|; and for a running
-    cost what it sees: about the median of that."""
-    after, before = ends_of_lambda(trajectory, found)
+    cost what it sees: about the median of that. `ends` are those of lambda."""
+    after, before = ends
     zs = np.abs(trajectory.zs.reshape(len(before), -1)) + atol / rtol
     seen = before - after
     seen[-1] = before[-1]
@@ -44,7 +45,7 @@ def seen_and_worth(trajectory, found: Gradient, rtol: float, atol: float) -> tup
 def growth(trajectory, found: Gradient, rtol: float, atol: float) -> float:
     """How many times larger the rows become on their way back, and a change of z on its way forth. Beside
     the largest row that the loss hands over: many quiet ones do not make a flow that grows a quiet one."""
-    return grown(*seen_and_worth(trajectory, found, rtol, atol))
+    return grown(*seen_and_worth(trajectory, ends_of_lambda(trajectory, found), rtol, atol))
 
 
 def grown(seen: np.ndarray, worth: np.ndarray, running: float) -> float:
@@ -59,11 +60,12 @@ def amplified(trajectory, found: Gradient, rtol: float, atol: float, discrete: b
     loss sees, and so of its rows and of f_z on the way. Where the flow pulls neighbours apart, the
     rows are multiplied on their way back as the errors were on their way forth: by their `growth`.
     """
-    seen, worth, running = seen_and_worth(trajectory, found, rtol, atol)
+    ends = ends_of_lambda(trajectory, found)
+    seen, worth, running = seen_and_worth(trajectory, ends, rtol, atol)
     scale = max(seen.sum(), running)
     # lambda and the z between have errors too, if it is not discrete
     errors = trajectory.local_errors if discrete else likely_errors(trajectory, rtol, atol)
-    total = (np.abs(ends_of_lambda(trajectory, found)[1][1:]) * errors).sum()
+    total = (np.abs(ends[1][1:]) * errors).sum()
     return float(total / scale * grown(seen, worth, running)) if scale > 0 else 0.0
 
 
@@ -80,7 +82,7 @@ def reach(trajectory, sweep, rtol: float, atol: float) -> tuple[np.ndarray, floa
     neighbours apart in a direction that the rows of the loss do not see, `growth` is blind and this is
     not."""
     errors = trajectory.local_errors
-    moves = sweep.ahead(errors * np.random.default_rng(0).choice([-1.0, 1.0], errors.shape))
+    moves = sweep.ahead(np.copysign(errors, np.random.default_rng(0).normal(size=errors.shape)))
     far, sizes = (np.abs(x.reshape(moves.shape)).max(axis=1) for x in (moves, trajectory.zs))
     return moves, float((far / (sizes + atol / rtol)).max())
 
@@ -115,7 +117,7 @@ def all_rows(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory) -
     end, _, jumps = loss_rows(problem, loss, trajectory)
     rows = [end, *jumps.values()]
     if loss.running is not None:
-        h = np.abs(np.diff(trajectory.ts))
+        h = np.abs(trajectory.hs)
         spans = (np.append(h, 0.0) + np.append(0.0, h)) / 2
         cost = lambda t, z: scalar_rows("running", lambda z: loss.running(t, z, problem.theta), z)[0]
         nodes = zip(spans, trajectory.ts, trajectory.zs, strict=True)
@@ -137,7 +139,7 @@ def unresolved(
     """
     (after, before), n = ends_of_lambda(trajectory, found), len(trajectory.ts) - 1
     steps = np.arange(n) if many else a_few_steps(trajectory)
-    ts, h, zs = trajectory.ts, np.diff(trajectory.ts)[steps], trajectory.zs.reshape(n + 1, -1)
+    ts, h, zs = trajectory.ts, trajectory.hs[steps], trajectory.zs.reshape(n + 1, -1)
     left, right, column = after[steps], before[steps + 1], h[:, None]
     slopes = np.nan * zs if slopes is None else slopes.copy()
     unknown = np.isnan(slopes).any(axis=1)
@@ -198,9 +200,7 @@ def rows_known(f_z: tuple, at: np.ndarray, steps: np.ndarray) -> Callable:
     known = np.concatenate([nodes[at], halves[steps]])
 
     def rows(some: slice, lams: np.ndarray) -> np.ndarray:
-        found = np.empty_like(lams)
-        found[:, blocks] = (lams[:, blocks][:, :, None] @ known[some])[:, :, 0]
-        return found
+        return in_rows((by_blocks(lams, blocks)[:, :, None] @ known[some])[:, :, 0], blocks)
 
     return rows
 
@@ -238,7 +238,7 @@ def unseen(
     new = nudged(problem) if running or moves is None else None
     at_once = n if moves is not None else max(10, 2000 // problem.z0.size)
     for steps in np.array_split(np.arange(n), -(-n // at_once)):
-        h, c = np.diff(trajectory.ts)[steps], tableau.c[some]
+        h, c = trajectory.hs[steps], tableau.c[some]
         lam = after[steps][:, None] + c[:, None] * (before[steps + 1] - after[steps])[:, None]
         if running or moves is None:
             ts, zs = stage_states(trajectory, steps, some)
@@ -288,7 +288,7 @@ def nudged(problem: InitialValueProblem) -> Any:
 
 def stage_states(trajectory: Trajectory, steps, some) -> tuple[np.ndarray, np.ndarray]:
     """Times, (n, m), and states, (n, m, D), of some stages of steps."""
-    tableau, h = trajectory.tableau, np.diff(trajectory.ts)[steps]
+    tableau, h = trajectory.tableau, trajectory.hs[steps]
     shifts = h[:, None, None] * (tableau.a[some] @ trajectory.stages[steps])
     zs = trajectory.zs[steps].reshape(len(steps), 1, -1) + shifts
     return trajectory.ts[steps][:, None] + h[:, None] * tableau.c[some], zs

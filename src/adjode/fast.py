@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from adjode.batched import close, find_batch, refuse_other, stage_nodes, stages_that_count, values_of
+from adjode.blocks import by_blocks, in_rows, through
 from adjode.discrete import adjoint_discrete, back_over
 from adjode.loss import Gradient, finish, loss_rows
 from adjode.problem import InitialValueProblem, Loss
@@ -154,7 +155,7 @@ class Sweep:
                 elif way == "by_stages" and self.together:
                     self.together = False
                 elif len(self.blocks) > 1:
-                    self.blocks = self.blocks.reshape(1, -1)
+                    self.blocks = np.arange(self.blocks.size)[None]
                 else:
                     self.batch = None
         return self.by_vjps(last), 0
@@ -226,29 +227,28 @@ class Sweep:
         f_z = f_z.reshape(*nodes.ts.shape, *f_z.shape[1:])
         parts = (implicit_propagators if self.implicit else stage_propagators)(self.a, self.b, h, f_z)
         step = np.eye(blocks.shape[1]) + parts.sum(axis=0)
-        lam, befores, afters = self.lams[last, blocks][:, None], [], []  # the jumps, at the ends of the steps
+        lam, befores, afters = by_blocks(self.lams[last], blocks)[:, None], [], []  # jumps, at ends of steps
         for n in reversed(range(last - first)):
             if first + n + 1 in self.jumps:
-                lam = lam + self.jumps[first + n + 1][blocks][:, None]
+                lam = lam + by_blocks(self.jumps[first + n + 1], blocks)[:, None]
             afters.append(lam)
             lam = lam @ step[n]
             befores.append(lam)
         before, lams = (np.array(rows[::-1])[:, :, 0] for rows in (befores, afters))
-        self.lams[first:last, blocks] = before
+        self.lams[first:last] = in_rows(before, blocks)
         big = (lams[:, :, None] @ parts)[:, :, :, 0]  # Lambda_i, (s, steps, B, d)
         kappa = h[:, 0] * (np.multiply.outer(self.b, lams) + np.tensordot(self.a.T, big, 1))
-        big_flat, kappa_flat = np.empty_like(nodes.zs), np.empty_like(nodes.zs)
-        big_flat[:, :, blocks], kappa_flat[:, :, blocks] = (np.swapaxes(x, 0, 1) for x in (big, kappa))
+        big, kappa = (in_rows(x.swapaxes(0, 1), blocks) for x in (big, kappa))
         size = np.abs(lams).max(axis=(1, 2))
         if self.implicit:  # rounding, in a linear system, is relative to its matrix
             size *= 1 + np.max(np.abs(h[:, 0, 0, 0] * np.max(np.abs(f_z), axis=(1, 2, 3, 4))))
-        theta_bar = proven(back, kappa_flat, big_flat, size)
+        theta_bar = proven(back, kappa, big, size)
         if self.beside:
             if not (np.isfinite(beside).all() and np.isfinite(theta_bar).all()):
                 raise Refused  # f may have no derivative there
             self.met.append((blocks, f_z[:, 0], beside))
         if not self.implicit:  # the first stage is at the node
-            self.slopes[first:last, blocks] = (before[:, :, None] @ f_z[:, 0])[:, :, 0]
+            self.slopes[first:last] = in_rows((before[:, :, None] @ f_z[:, 0])[:, :, 0], blocks)
         self.propagators += [(blocks, one) for one in reversed(step)]
         self.note(back, nodes.zs.shape)
         return theta_bar
@@ -284,23 +284,6 @@ class Sweep:
         return theta_bar
 
 
-def through(blocks, step, rows):
-    """Rows, (..., D), times a matrix of blocks, (B, d, d), each for its entries of a row."""
-    if len(blocks) == 1:
-        return rows @ step[0]
-    found = (by_blocks(rows, blocks)[..., None, :] @ step)[..., 0, :]
-    out = np.empty_like(rows)
-    out[..., blocks] = found
-    return out
-
-
-def by_blocks(rows, blocks):
-    """Rows, (..., D), as (..., B, d): without a copy where the blocks lie one behind the other."""
-    if blocks[0, -1] == blocks.shape[1] - 1:
-        return rows.reshape(*rows.shape[:-1], *blocks.shape)
-    return rows[..., blocks]
-
-
 def proven(back, kappa, big, size):
     """sum_i kappa_i f_theta(Z_i), if kappa_i f_z(Z_i), from the same trace, are the Lambda_i that
     lambda was computed with, `eq-stage-propagator`: what was guessed on the way does not matter.
@@ -332,8 +315,8 @@ def apart(back, blocks, f_z) -> bool:
     if back.apart(blocks):
         return True
     rows = np.random.default_rng(0).normal(size=(len(f_z), blocks.size))
-    whole = back(rows, theta=False)[0][:, blocks]
-    parts = (rows[:, blocks][:, :, None] @ f_z)[:, :, 0]
+    whole = by_blocks(back(rows, theta=False)[0], blocks)
+    parts = (by_blocks(rows, blocks)[:, :, None] @ f_z)[:, :, 0]
     return close(parts, whole, np.abs(f_z).max(axis=(1, 2, 3))[:, None, None])
 
 
@@ -368,7 +351,7 @@ def independent(shape, back):
 
     The finest that the first row of f_z allows. It may be wrong: see `proven`.
     """
-    d = int(np.prod(shape))
+    d = math.prod(shape)
     whole, unit = np.arange(d)[None], np.zeros(d)
     unit[0] = 1.0
     hit = set(np.flatnonzero((back.everywhere(unit) != 0).any(axis=0)).tolist())

@@ -305,7 +305,7 @@ def refuse_jumps(problem: InitialValueProblem, trajectory: Trajectory) -> None:
     f, h = trajectory.replayed or called, abs(trajectory.ts[-1] - trajectory.ts[0]) / trajectory.stats.steps
     for _, t, one, other in trajectory.hard:
         f_one, f_other, rounding = f(t, one), f(t, other), 1e-12 * np.abs(one) / h  # large beside f at rest
-        change = lambda x, y, rounding=rounding: np.max(np.abs(x - y) - rounding, initial=0.0)
+        change = lambda x, y, rounding=rounding: (np.abs(x - y) - rounding).max(initial=0.0)
         whole = change(f_other, f_one)
         for _ in range(HALVINGS):
             middle = (one + other) / 2

@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from adjode.batched import in_pieces
-from adjode.fast import Sweep, through
+from adjode.blocks import through
+from adjode.fast import Sweep
 from adjode.loss import Gradient, loss_rows
 from adjode.problem import InitialValueProblem, Loss
 from adjode.structure import flatten
@@ -30,7 +31,7 @@ def changed(
     """
     (end, _, jumps), *rows = all_rows(problem, losses, trajectory, moves)
     n, ts, zs = len(moves) - 1, trajectory.ts, trajectory.zs.reshape(moves.shape)
-    h, afters = np.diff(ts)[:, None] / 2, np.stack([sweep.after(i) for i in range(n + 1)])
+    h, afters = trajectory.hs[:, None] / 2, np.stack([sweep.after(i) for i in range(n + 1)])
     values, back = in_pieces(sweep.batch, np.tile(ts, 2), np.concatenate([zs, zs + moves]), sweep.at_once)
     turned = lambda lams: sum(np.split(back(np.concatenate([-lams, lams]), theta=False)[0], 2))
     at_starts = turned(sweep.lams)  # what the change of f_z adds to lambda' there

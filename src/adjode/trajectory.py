@@ -46,9 +46,14 @@ class Trajectory:
     replayed: Callable | None = None  # flat(t, z) that took the place of f: see `adjode.replay`
 
     @cached_property
+    def hs(self) -> np.ndarray:
+        """From each node to the next, (N,)."""
+        return read_only(self.ts[1:] - self.ts[:-1])
+
+    @cached_property
     def local_errors(self) -> np.ndarray:
         """What each step misses, (N, D), as the scheme's weights tell."""
-        return embedded(self.tableau.errors, np.diff(self.ts), self.stages)
+        return embedded(self.tableau.errors, self.hs, self.stages)
 
 
 def embedded(errors, h, k) -> np.ndarray:
@@ -62,7 +67,7 @@ def embedded(errors, h, k) -> np.ndarray:
 
 def middles(trajectory: Trajectory, steps) -> tuple[np.ndarray, np.ndarray]:
     """Times (n,) and flat states (n, D) in the middle of some steps, by the cubic through both ends."""
-    ts, h, after = trajectory.ts, np.diff(trajectory.ts)[steps], steps + 1
+    ts, h, after = trajectory.ts, trajectory.hs[steps], steps + 1
     zs, fs = (x.reshape(len(ts), -1) for x in (trajectory.zs, trajectory.fs))
     return ts[steps] + h / 2, (zs[steps] + zs[after]) / 2 + h[:, None] / 8 * (fs[steps] - fs[after])
 

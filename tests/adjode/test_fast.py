@@ -423,16 +423,6 @@ def test_a_problem_without_a_state_has_a_derivative_in_theta_alone():
     assert found.theta == 6.0 and found.z0.shape == (0,)
 
 
-def test_rows_go_through_blocks_as_through_the_whole_matrix():
-    for blocks in (np.arange(4)[None], np.array([[0, 2], [3, 1]]), np.arange(4)[:, None]):
-        step, whole = RNG.normal(size=(*blocks.shape, blocks.shape[1])), np.zeros((4, 4))
-        for rows, block in zip(blocks, step, strict=True):
-            whole[np.ix_(rows, rows)] = block
-        for shape in ((4,), (3, 4)):
-            rows = RNG.normal(size=shape)
-            np.testing.assert_allclose(fast.through(blocks, step, rows), rows @ whole, rtol=1e-13)
-
-
 @pytest.mark.parametrize("off, refused", [(0.0, False), (2e-12, False), (4e-12, True), (np.nan, True)])
 def test_a_guess_is_proven_by_the_rows_to_a_trillionth_of_lambda_and_its_parts(off, refused):
     # the scale of each step is |lambda| plus its largest part: 1 + 2, and 10 + 20
@@ -466,19 +456,6 @@ def test_propagators_of_a_linear_field_are_the_rows_of_the_stages(implicit):
         m = parts[:, n, 0]
         right = step * (tableau.b[:, None, None] * np.eye(2) + np.tensordot(tableau.a.T, m, 1)) @ a_z
         np.testing.assert_allclose(m, right, atol=1e-14)
-
-
-def test_rows_by_blocks_in_any_order():
-    rows, step = RNG.normal(size=(5, 6)), RNG.normal(size=(2, 3, 3))
-    whole = np.arange(6)
-    for blocks in (whole.reshape(2, 3), whole.reshape(3, 2).T, whole[None], whole[:, None]):
-        found = fast.by_blocks(rows, blocks)
-        np.testing.assert_array_equal(found, rows[:, blocks])
-        assert np.shares_memory(found, rows) == (blocks.ravel().tolist() == whole.tolist())
-        if len(blocks) == 2:
-            wanted = [[row[block] @ part for block, part in zip(blocks, step, strict=True)] for row in rows]
-            moved = fast.through(blocks, step, rows)
-            np.testing.assert_allclose(moved[:, blocks], wanted, rtol=1e-14)
 
 
 def test_the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold(monkeypatch):
@@ -631,6 +608,20 @@ def test_blocks_are_held_against_rows_that_lambda_does_not_have():
     push = np.zeros((trajectory.stats.steps, 4))
     push[0, 2] = 1e-6
     assert abs(sweep.ahead(push)[-1, 1]) > 1e-7  # a push of the third entry moves the second
+
+
+def test_columns_that_turn_out_to_hang_together_are_one_block():
+    mixed, later = np.array([[-0.3, 0.8], [-0.5, -0.2]]), np.array([[0.0, 0.4, 0.0], [0.0, 0.0, 0.3], [0.0] * 3])
+    f = lambda t, z, theta: anp.matmul(mixed, z) + theta * anp.matmul(z, later)  # each column moves the next
+    problem = adjode.InitialValueProblem(f, Z23, 0.0, 2.0, 0.7)
+    loss, trajectory = adjode.Loss(terminal=lambda z, theta: anp.sum(z**2)), adjode.solve(problem)
+    sweep = fast.Sweep(problem, trajectory, 2 * trajectory.zs[-1].ravel(), {})
+    assert sweep.blocks.tolist() == [[0, 3], [1, 4], [2, 5]]  # the first column is moved by none
+    theta_bar = sweep.run()
+    assert sweep.blocks.tolist() == [[0, 1, 2, 3, 4, 5]] and sweep.sees_ahead
+    wanted = adjode.adjoint_discrete(problem, loss, trajectory)
+    np.testing.assert_allclose(sweep.lams[0], wanted.z0.ravel(), rtol=1e-12)
+    np.testing.assert_allclose(theta_bar, wanted.theta, rtol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["dopri5", "auto"])
