@@ -65,12 +65,12 @@ class Tape:
             self.steps[n] = self.way_back(self.roots[:n])
         rows, shape = {self.end: (v, False)}, np.shape(v)
         small = shape != getattr(self.value(self.end), "shape", shape)
-        for node, parents, vjp in self.steps[n]:
-            for parent, part in zip(parents, vjp(rows.pop(node)[0]), strict=True):
+        for node, parents, vjp, new in self.steps[n]:
+            for parent, part in zip(parents, vjp(*rows.pop(node)), strict=True):
                 if small and parent in rows:
                     value, (before, ours) = self.value(parent), rows[parent]
                     rows[parent], part = (whole(before, value), ours), whole(part, value)
-                rows[parent] = added(rows.get(parent), part)
+                rows[parent] = added(rows.get(parent), part, new)
         pairs = zip(self.roots[:n], self.args, strict=False)
         return [whole(rows[root][0], x) if root in rows else vspace(x).zeros() for root, x in pairs]
 
@@ -81,7 +81,8 @@ class Tape:
         return dict(zip(self.roots, self.args, strict=True)).get(node)
 
     def way_back(self, wanted: list) -> list:
-        """From the value on: the nodes on the way to some arguments, where they lead, and how."""
+        """From the value on: the nodes on the way to some arguments, where they lead, how, and whether what
+        comes there is new."""
         live, steps = set(wanted), []
         for node in reversed(self.calls):
             if not live.isdisjoint(node.parents):
@@ -92,7 +93,9 @@ class Tape:
                 if not live.issuperset(parents):
                     pairs = zip(argnums, parents, strict=True)
                     argnums, parents = zip(*(pair for pair in pairs if pair[1] in live), strict=True)
-                steps.append((node, parents, self.vjp(node, argnums)))
+                fun = self.calls[node][0]
+                new = fun in PRODUCTS and is_autograds(fun)
+                steps.append((node, parents, self.vjp(node, argnums), new))
         return steps
 
     def vjp(self, node: Recorded, argnums: tuple) -> Callable:
@@ -159,12 +162,13 @@ class Tape:
         return Tape(self.roots, [pick(x) for x in self.args], self.end, calls)
 
 
-def added(row: tuple | None, part) -> tuple:
-    """`add_outgrads`, a sum and whether it is ours to add to, without its questions about plain arrays."""
+def added(row: tuple | None, part, new: bool) -> tuple:
+    """`add_outgrads`, a sum and whether it is ours to write to, without its questions about plain arrays;
+    what is new is ours."""
     if type(part) is not np.ndarray or (row and type(row[0]) is not np.ndarray):
         return add_outgrads(row, part)
     if row is None:
-        return part, False
+        return part, new
     value, ours = row
     place = value if ours and value.dtype == part.dtype else None
     return np.add(value, part, out=place), True

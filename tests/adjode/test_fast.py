@@ -611,7 +611,7 @@ def test_blocks_are_held_against_rows_that_lambda_does_not_have():
 
 
 def test_columns_that_turn_out_to_hang_together_are_one_block():
-    mixed, later = np.array([[-0.3, 0.8], [-0.5, -0.2]]), np.array([[0.0, 0.4, 0.0], [0.0, 0.0, 0.3], [0.0] * 3])
+    mixed, later = np.array([[-0.3, 0.8], [-0.5, -0.2]]), 0.4 * np.eye(3, k=1)
     f = lambda t, z, theta: anp.matmul(mixed, z) + theta * anp.matmul(z, later)  # each column moves the next
     problem = adjode.InitialValueProblem(f, Z23, 0.0, 2.0, 0.7)
     loss, trajectory = adjode.Loss(terminal=lambda z, theta: anp.sum(z**2)), adjode.solve(problem)

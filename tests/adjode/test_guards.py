@@ -717,7 +717,7 @@ def test_reach_is_what_the_errors_of_the_steps_come_to(span):
     trajectory = adjode.solve(problem, rtol=1e-4, atol=1e-6)
     _, sweep = fast.swept(problem, adjode.Loss(terminal=lambda z, theta: anp.sum(z)), trajectory)
     errors = embedded(trajectory.tableau.errors, np.diff(trajectory.ts), trajectory.stages)
-    errors = errors * np.random.default_rng(0).choice([-1.0, 1.0], errors.shape)
+    errors = errors * np.sign(np.random.default_rng(0).normal(size=errors.shape))
     moved, far, eps = np.zeros(4), [], 1e-6
     moves, largest = reach(trajectory, sweep, 1e-4, 1e-6)
     for n, h in enumerate(np.diff(trajectory.ts)):

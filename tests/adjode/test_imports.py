@@ -18,6 +18,7 @@ ORDER = [
         "apart",
         "tape",
         "batched",
+        "blocks",
         "scalars",
         "replay",
         "fast",

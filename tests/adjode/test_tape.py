@@ -11,6 +11,7 @@ from autograd.tracer import trace_primitives_map
 
 import adjode
 from adjode.curvature.tangent import pushforward
+from adjode.rules import Factors, vjp_of
 from adjode.tape import Tape, added, record
 
 RNG = np.random.default_rng(2)
@@ -107,7 +108,7 @@ def test_a_sum_that_is_complex_finds_no_room_in_what_is_real():
     _, tape, _ = record(fun, RNG.normal(size=(4, 3)))
     np.testing.assert_allclose(tape.along([direction]), 2 * direction @ W + direction, rtol=1e-12)
     row, part = np.array([1.0, 2.0]), np.array([1j, 3.0])
-    assert added((row, True), part)[0].tolist() == [1 + 1j, 5.0] and row.tolist() == [1.0, 2.0]
+    assert added((row, True), part, False)[0].tolist() == [1 + 1j, 5.0] and row.tolist() == [1.0, 2.0]
 
 
 FORTH = {
@@ -303,12 +304,60 @@ def test_parts_of_a_row_are_added_up_and_nothing_else_is_written_to():
 
 def test_a_row_that_is_ours_is_added_to_in_place():
     one, two = np.ones(3), np.full(3, 2.0)
-    row = added(None, one)
+    row = added(None, one, False)
     assert row[0] is one and not row[1]
-    whole, ours = added(row, two)
+    whole, ours = added(row, two, False)
     assert ours and whole is not one
-    again, ours = added((whole, ours), two)
+    again, ours = added((whole, ours), two, False)
     assert ours and again is whole
     np.testing.assert_array_equal(whole, np.full(3, 5.0))
     np.testing.assert_array_equal(one, np.ones(3))
-    assert added(added(None, 1.0), 2.0) == (3.0, True)  # plain numbers
+    assert added(added(None, 1.0, False), 2.0, False) == (3.0, True)  # plain numbers
+    new = np.ones(3)
+    again, ours = added(added(None, new, True), two, False)  # nobody else has it
+    assert ours and again is new and new.tolist() == [3.0] * 3
+
+
+def test_a_slope_comes_into_a_product_of_covectors_and_into_nothing_else(monkeypatch):
+    """Written over is what a product made on the way back, and no covector that somebody has."""
+    places, multiply = [], np.multiply
+
+    def spy(*args, out=None):
+        places.append(out is not None)
+        return multiply(*args, out=out)
+
+    x, v, table = RNG.normal(size=(5, 3)), RNG.normal(size=(5, 4)), RNG.normal(size=(3, 4))
+    for fun, wanted in {
+        lambda x, w: anp.dot(anp.exp(x), w): [True],
+        lambda x, w: anp.exp(anp.dot(x, w)): [False],  # v itself
+        lambda x, w: anp.dot(anp.exp(x) + 0.0, w): [False],  # what a sum hands on may have two readers
+        lambda x, w: anp.dot(anp.exp(x) + anp.sin(x), w): [False, False],
+        lambda x, w: anp.dot(anp.exp(y := anp.sin(x)), w) + anp.dot(y, w): [True, True],  # a sum of ours
+    }.items():
+        _, tape, _ = record(fun, x, table)
+        kept, asked = adjode.pullback(fun, x, table)[1](v), v.copy()
+        tape(v)
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "multiply", spy)
+            places.clear()
+            found = tape(v)
+        assert places == wanted
+        for row, one in zip(found, kept, strict=True):
+            np.testing.assert_allclose(row, one, rtol=1e-13)
+        np.testing.assert_array_equal(v, asked)
+
+
+def test_what_is_complex_or_smaller_is_not_written_over():
+    x = RNG.normal(size=(4, 3))
+    pull = vjp_of((0,), anp.sin, np.sin(x), (x,), {})
+    for v, place in ((x, True), (x + 1j, False), (x.astype("f4"), False)):
+        ours, kept = v.copy(), v.copy()
+        (row,) = pull(ours, True)
+        assert (row is ours) == place
+        np.testing.assert_allclose(row, kept * np.cos(x), rtol=1e-12)
+        (row,) = pull(kept)
+        assert row is not kept
+    assert isinstance(pull(x[:1], True)[0], Factors)
+    one = np.float64(0.3)  # a number is no place, though a sum of numbers is said to be ours
+    pull = vjp_of((0,), anp.sin, np.sin(one), (one,), {})
+    assert pull(np.float64(2.0), True) == [2.0 * np.cos(0.3)]
