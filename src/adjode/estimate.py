@@ -11,11 +11,11 @@ import numpy as np
 
 from adjode.batched import Batch
 from adjode.blocks import by_blocks, in_rows
-from adjode.loss import Gradient, loss_rows
+from adjode.loss import Gradient, cost_rows, loss_rows
 from adjode.problem import InitialValueProblem, Loss, read_only
 from adjode.structure import flatten, leaves
 from adjode.trajectory import Trajectory, embedded, middles
-from adjode.vjp import adjoint_pullback, scalar_rows
+from adjode.vjp import adjoint_pullback
 
 NUDGE = 1e-6  # of theta, where a difference has to do
 SAMPLED = 6  # steps at which lambda is looked at when f takes no batch
@@ -119,9 +119,8 @@ def all_rows(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory) -
     if loss.running is not None:
         h = np.abs(trajectory.hs)
         spans = (np.append(h, 0.0) + np.append(0.0, h)) / 2
-        cost = lambda t, z: scalar_rows("running", lambda z: loss.running(t, z, problem.theta), z)[0]
-        nodes = zip(spans, trajectory.ts, trajectory.zs, strict=True)
-        rows += [span * np.ravel(cost(t, z)) for span, t, z in nodes]
+        zs = trajectory.zs.reshape(len(spans), -1)
+        rows += list(spans[:, None] * cost_rows(problem, loss.running, trajectory.ts, zs, spans)[0])
     return np.array(rows)
 
 
@@ -148,11 +147,11 @@ def unresolved(
     other = unknown[steps + 1] | (before[steps + 1] != after[steps + 1]).any(axis=1)  # t1, and jumps
     ends = steps[other] + 1
     at = np.append(starts, ends)
-    if f_z is None:
-        times, states = middles(trajectory, steps)
-        rows = rows_at(problem, running, many, np.append(ts[at], times), np.append(zs[at], states, axis=0))
-    else:
-        rows = rows_known(f_z, at, steps)
+    times, states = middles(trajectory, steps)
+    nodes = np.append(ts[at], times), np.append(zs[at], states, axis=0)
+    rows = rows_at(problem, many, *nodes) if f_z is None else rows_known(f_z, at, steps)
+    if running:
+        rows = driven(rows, cost_rows(problem, running, *nodes, np.zeros(len(nodes[0])))[0])
     asked = rows(slice(len(at)), np.append(after[starts], before[ends], axis=0))
     slopes[starts] = asked[: len(starts)]
     slope_left, slope_right = slopes[steps], slopes[steps + 1]
@@ -177,10 +176,14 @@ def a_few_steps(trajectory: Trajectory) -> np.ndarray:
     return np.unique(np.clip(np.concatenate([some, hard]), 0, last))
 
 
-def rows_at(problem: InitialValueProblem, running, many: Batch | None, ts, zs) -> Callable:
-    """From some of these nodes, a slice, and lam there, (m, D), to lam f_z + g_z: by one trace, if f takes
-    them."""
-    back, pull = None, adjoint_pullback(problem, running)
+def driven(rows: Callable, g_z: np.ndarray) -> Callable:
+    """`rows_at` these nodes, with a running cost."""
+    return lambda some, lams: rows(some, lams) + g_z[some]
+
+
+def rows_at(problem: InitialValueProblem, many: Batch | None, ts, zs) -> Callable:
+    """From some of these nodes, a slice, and lam there, (m, D), to lam f_z: by one trace, if f takes them."""
+    back, pull = None, adjoint_pullback(problem)
     with suppress(Exception):
         back = many and many(ts, zs)[1]
 

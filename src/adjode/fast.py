@@ -8,7 +8,7 @@ import numpy as np
 from adjode.batched import close, find_batch, refuse_other, stage_nodes, stages_that_count, values_of
 from adjode.blocks import by_blocks, in_rows, through
 from adjode.discrete import adjoint_discrete, back_over
-from adjode.loss import Gradient, finish, loss_rows
+from adjode.loss import Gradient, cost_rows, finish, loss_rows
 from adjode.problem import InitialValueProblem, Loss
 from adjode.steps import first_same_as_last
 from adjode.trajectory import Stats, Trajectory, middles
@@ -28,7 +28,8 @@ def adjoint_fast(
     After the forward solve all stage states are known, so f is traced once for the stages of many
     steps, if it can take them as a batch, with t as an array: that is tried, and what is found is
     held against the equations of the discrete adjoint. Parameters and errors are those of
-    `adjoint_discrete`, which does the work where f takes no batch and where there is a running cost.
+    `adjoint_discrete`, which does the work where f takes no batch. The g_z and g_theta of a running cost are
+    found stage by stage: they do not depend on lambda.
 
     Notes
     -----
@@ -42,11 +43,11 @@ def adjoint_fast(
 def swept(problem, loss, trajectory, direction=None) -> tuple[Gradient, "Sweep | None"]:
     """`adjoint_fast`, and the sweep that found it, if there was one; which notes f_theta times a
     direction on its way."""
-    if loss.running is not None or trajectory.stages is None or problem.z0.size == 0:
+    if trajectory.stages is None or problem.z0.size == 0:
         return adjoint_discrete(problem, loss, trajectory), None
     rows = lam, theta_bar, jumps = loss_rows(problem, loss, trajectory)
     with np.errstate(all="ignore"):
-        sweep = Sweep(problem, trajectory, lam, jumps, direction=direction)
+        sweep = Sweep(problem, trajectory, lam, jumps, direction=direction, running=loss.running)
         theta_bar = theta_bar + sweep.run()
     points = np.repeat(trajectory.ts, 2)[::-1], sweep.ends.reshape(-1, problem.z0.size)[::-1]
     stats = Stats(vjps=sweep.traced)
@@ -60,10 +61,14 @@ class Refused(Exception):
 class Sweep:
     """lambda from the last node to the first, in chunks of steps, and theta_bar."""
 
-    def __init__(self, problem, trajectory, lam, jumps, way=None, direction=None):
+    def __init__(self, problem, trajectory, lam, jumps, way=None, direction=None, running=None):
         self.trajectory, self.jumps, self.way, self.traced = trajectory, jumps, way, 0
         self.problem, kept = problem, stages_that_count(trajectory.tableau)
-        self.back_over, self.implicit = back_over(problem, trajectory.tableau), trajectory.tableau.implicit
+        self.back_over, self.implicit = (
+            back_over(problem, trajectory.tableau, running),
+            trajectory.tableau.implicit,
+        )
+        self.running, self.cost = running, {}  # of the steps that were asked about last
         self.a, self.b = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.b[kept]
         self.lams = np.empty((len(trajectory.ts), problem.z0.size))  # before the jumps
         self.lams[-1], self.batch, self.propagators = lam, None, []  # from the last step to the first
@@ -127,6 +132,22 @@ class Sweep:
         for n, jump in self.jumps.items():
             ends[n, 0] += jump
         return ends
+
+    def costs(self, first, last, nodes):
+        """What a running cost adds: h b_i g_z to the Lambda_i, (steps, s, D); g_z at the nodes, (steps, D);
+        and the sum of h b_i g_theta. Zeros without one."""
+        if self.running is None:
+            return 0.0, 0.0, 0.0
+        if (first, last) not in self.cost:
+            weights = np.multiply.outer(nodes.hs, self.b)
+            asked = np.flatnonzero((weights != 0) | (np.arange(len(self.b)) == 0))
+            ts, zs, _ = nodes.flat()
+            rows = np.zeros_like(zs)
+            given = self.problem, self.running, ts[asked], zs[asked], weights.ravel()[asked]
+            rows[asked], theta_bar = cost_rows(*given)
+            rows = rows.reshape(nodes.zs.shape)
+            self.cost = {(first, last): (weights[:, :, None] * rows, rows[:, 0], theta_bar)}
+        return self.cost[first, last]
 
     def run(self):
         theta_bar, last = 0.0, len(self.lams) - 1
@@ -225,37 +246,42 @@ class Sweep:
             raise Refused
         f_z, beside = everywhere[: nodes.ts.size], everywhere[nodes.ts.size :]
         f_z = f_z.reshape(*nodes.ts.shape, *f_z.shape[1:])
-        parts = (implicit_propagators if self.implicit else stage_propagators)(self.a, self.b, h, f_z)
-        step = np.eye(blocks.shape[1]) + parts.sum(axis=0)
+        cost, g_z, theta_cost = self.costs(first, last, nodes)
+        driven = self.running is not None
+        more = by_blocks(cost, blocks) if driven else None
+        parts = (implicit_propagators if self.implicit else stage_propagators)(self.a, self.b, h, f_z, more)
+        step = np.eye(*parts.shape[-2:]) + parts.sum(axis=0)
+        with_one = add_one if driven else lambda lam: lam
         lam, befores, afters = by_blocks(self.lams[last], blocks)[:, None], [], []  # jumps, at ends of steps
         for n in reversed(range(last - first)):
             if first + n + 1 in self.jumps:
                 lam = lam + by_blocks(self.jumps[first + n + 1], blocks)[:, None]
             afters.append(lam)
-            lam = lam @ step[n]
+            lam = with_one(lam) @ step[n]
             befores.append(lam)
         before, lams = (np.array(rows[::-1])[:, :, 0] for rows in (befores, afters))
         self.lams[first:last] = in_rows(before, blocks)
-        big = (lams[:, :, None] @ parts)[:, :, :, 0]  # Lambda_i, (s, steps, B, d)
+        big = (with_one(lams)[:, :, None] @ parts)[:, :, :, 0]  # Lambda_i, (s, steps, B, d)
         kappa = h[:, 0] * (np.multiply.outer(self.b, lams) + np.tensordot(self.a.T, big, 1))
         big, kappa = (in_rows(x.swapaxes(0, 1), blocks) for x in (big, kappa))
         size = np.abs(lams).max(axis=(1, 2))
         if self.implicit:  # rounding, in a linear system, is relative to its matrix
             size *= 1 + np.max(np.abs(h[:, 0, 0, 0] * np.max(np.abs(f_z), axis=(1, 2, 3, 4))))
-        theta_bar = proven(back, kappa, big, size)
+        theta_bar = proven(back, kappa, big, size, cost) + theta_cost
         if self.beside:
             if not (np.isfinite(beside).all() and np.isfinite(theta_bar).all()):
                 raise Refused  # f may have no derivative there
             self.met.append((blocks, f_z[:, 0], beside))
         if not self.implicit:  # the first stage is at the node
-            self.slopes[first:last] = in_rows((before[:, :, None] @ f_z[:, 0])[:, :, 0], blocks)
-        self.propagators += [(blocks, one) for one in reversed(step)]
+            self.slopes[first:last] = in_rows((before[:, :, None] @ f_z[:, 0])[:, :, 0], blocks) + g_z
+        self.propagators += [(blocks, one) for one in reversed(step[:, :, : blocks.shape[1]])]
         self.note(back, nodes.zs.shape)
         return theta_bar
 
     def by_stages(self, first, last):
         """One trace of all, and of that the part of each step, pulled back once for each stage."""
         (nodes, back), s = self.traced_nodes(first, last), len(self.b)
+        cost, g_z, theta_cost = self.costs(first, last, nodes)
         kappa, big, sizes = np.empty_like(nodes.zs), np.zeros_like(nodes.zs), np.empty(last - first)
         for n in reversed(range(last - first)):
             lam, a, some = self.after(first + n + 1), nodes.hs[n] * self.a, kappa[n]
@@ -264,10 +290,12 @@ class Sweep:
             for i in reversed(range(s)):  # what kappa still lacks above i is not asked for
                 some[i] += np.dot(a[i + 1 :, i], big[n, i + 1 :])
                 big[n, i] = part(some, theta=False)[0][i]
+                if self.running is not None:
+                    big[n, i] += cost[n, i]
             self.lams[first + n] = lam + big[n].sum(axis=0)
-        theta_bar, starts = proven(back, kappa, big, sizes), np.zeros_like(kappa)
+        theta_bar, starts = proven(back, kappa, big, sizes, cost) + theta_cost, np.zeros_like(kappa)
         starts[:, 0] = self.lams[first:last]
-        self.slopes[first:last] = back(starts.reshape(nodes.ts.size, -1), theta=False)[0][::s]
+        self.slopes[first:last] = back(starts.reshape(nodes.ts.size, -1), theta=False)[0][::s] + g_z
         self.note(back, nodes.zs.shape)
         return theta_bar
 
@@ -284,15 +312,21 @@ class Sweep:
         return theta_bar
 
 
-def proven(back, kappa, big, size):
-    """sum_i kappa_i f_theta(Z_i), if kappa_i f_z(Z_i), from the same trace, are the Lambda_i that
-    lambda was computed with, `eq-stage-propagator`: what was guessed on the way does not matter.
+def add_one(lam):
+    """(lambda, 1), times a propagator whose last row is what a running cost adds."""
+    return np.concatenate([lam, np.ones_like(lam[..., :1])], axis=-1)
 
-    kappa and big, the Lambda_i, have shape (steps, s, D); size is that of lambda, (steps,).
+
+def proven(back, kappa, big, size, cost=0.0):
+    """sum_i kappa_i f_theta(Z_i), if kappa_i f_z(Z_i), from the same trace, are the Lambda_i that
+    lambda was computed with, `eq-stage-propagator`, but for what a running cost adds to them: what was
+    guessed on the way does not matter.
+
+    kappa, big, the Lambda_i, and cost have shape (steps, s, D); size is that of lambda, (steps,).
     """
     z_bar, theta_bar = back(kappa.reshape(-1, kappa.shape[-1]))
     scale = size + np.abs(big).max(axis=(1, 2))
-    if not close(z_bar.reshape(big.shape), big, scale[:, None, None]):
+    if not close(z_bar.reshape(big.shape), big - cost, scale[:, None, None]):
         raise Refused
     return theta_bar
 
@@ -320,30 +354,36 @@ def apart(back, blocks, f_z) -> bool:
     return close(parts, whole, np.abs(f_z).max(axis=(1, 2, 3))[:, None, None])
 
 
-def stage_propagators(a, b, h, f_z):
+def stage_propagators(a, b, h, f_z, cost=None):
     """M_i = h (b_i I + sum_{j>i} a_ji M_j) f_z(Z_i), with Lambda_i = lambda_{n+1} M_i.
 
     h broadcasts against f_z, (steps, s, ..., d, d), without its second axis, which comes first in
-    the result, (s, steps, ..., d, d).
+    the result, (s, steps, ..., d, d). With h b_i g_z, (steps, s, ..., d), of a running cost it has one more
+    row, (s, steps, ..., d + 1, d), and Lambda_i is (lambda_{n+1}, 1) M_i.
     """
-    s, f_z = len(b), np.expand_dims(h, 1) * f_z
-    parts, weights = np.empty((s + 1, *np.delete(f_z.shape, 1))), np.vstack([a, b])
-    parts[s] = np.eye(f_z.shape[-1])  # with the weights b
+    s, f_z, d = len(b), np.expand_dims(h, 1) * f_z, f_z.shape[-1]
+    rows = d if cost is None else d + 1
+    parts, weights = np.empty((s + 1, len(f_z), *f_z.shape[2:-2], rows, d)), np.vstack([a, b])
+    parts[s] = np.eye(rows, d)  # with the weights b
     flat = parts.reshape(s + 1, -1)
     for i in reversed(range(s)):
         later = np.dot(weights[i + 1 :, i], flat[i + 1 :]).reshape(parts.shape[1:])
         np.matmul(later, f_z[:, i], out=parts[i])
+        if cost is not None:
+            parts[i, ..., d, :] += cost[:, i]
     return parts[:s]
 
 
-def implicit_propagators(a, b, h, f_z):
+def implicit_propagators(a, b, h, f_z, cost=None):
     """The M_i where each stage waits for all: M_i = h (b_i I + sum_j a_ji M_j) f_z(Z_i)."""
     steps, s, blocks, d, _ = f_z.shape
     f_z = h[..., None] * f_z
     among = np.einsum("ji,nibrc->nbjric", a, f_z).reshape(steps, blocks, s * d, s * d)
     right = np.einsum("i,nibrc->nbric", b, f_z).reshape(steps, blocks, d, s * d)
+    if cost is not None:
+        right = np.append(right, cost.swapaxes(1, 2).reshape(steps, blocks, 1, s * d), axis=2)
     found = np.linalg.solve(np.swapaxes(np.eye(s * d) - among, 2, 3), np.swapaxes(right, 2, 3))
-    return found.reshape(steps, blocks, s, d, d).transpose(2, 0, 1, 4, 3)
+    return found.reshape(steps, blocks, s, d, -1).transpose(2, 0, 1, 4, 3)
 
 
 def independent(shape, back):

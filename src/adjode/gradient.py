@@ -38,10 +38,8 @@ def value_and_gradient(problem: InitialValueProblem, loss: Loss, *, adjoint: str
     adjoint_of, store = strategy(adjoint)
     ts = None if loss.observations is None else loss.observations.ts
     options = {"method": method, "ts": ts, "store": store, "rtol": rtol, "atol": atol}
-    if adjoint == "discrete" and loss.running is None:
-        trajectory = solve_replayed(problem, **options)
-    else:
-        trajectory = solve(problem, running=loss.running, **options)
+    solver = solve_replayed if adjoint == "discrete" else solve
+    trajectory = solver(problem, running=loss.running, **options)
     value = loss_value(problem, loss, trajectory)
     return value, Guard(problem, loss, rtol, atol).trusted(adjoint_of, trajectory)
 

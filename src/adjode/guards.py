@@ -121,7 +121,7 @@ class Guard:
         """
         if of_z >= LOST:
             return np.inf
-        if sweep and sweep.sees_ahead:
+        if sweep and sweep.sees_ahead and self.loss.running is None:
             return self.from_halves(trajectory, found, sweep, missed)
         return self.from_looser(trajectory, found) if missed < DOUBT else np.inf
 
@@ -228,7 +228,8 @@ class Guard:
             moves, far = reach(trajectory, sweep, self.rtol, self.atol)
         else:
             moves, far = added_up(trajectory, self.rtol, self.atol), 0.0
-        rows = sweep and np.array([sweep.lams[-1], *sweep.jumps.values()])  # there is no running cost
+        known = sweep and self.loss.running is None
+        rows = np.array([sweep.lams[-1], *sweep.jumps.values()]) if known else None
         far = max(far, rows_moved(self.problem, self.loss, trajectory, moves, rows))
         return BACK * far / (100 * self.rtol)
 

@@ -79,6 +79,18 @@ def loss_rows(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory) 
     return end, theta_bar, jumps
 
 
+def cost_rows(problem: InitialValueProblem, running, ts, zs, weights) -> tuple[np.ndarray, np.ndarray]:
+    """Of a running cost, at times (n,) and flat states (n, D): the g_z, (n, D), and the sum of the g_theta
+    times the weights, (P,)."""
+    args, found = leaves(problem.theta), np.empty(zs.shape)
+    theta_bar = 0.0 * flat(args)
+    for i, (t, z, weight) in enumerate(zip(ts.tolist(), zs, weights, strict=True)):
+        fun = lambda z, *new, t=t: running(t, z, rebuild(problem.theta, new))
+        z_bar, *theta_bars = scalar_rows("running(t, z, theta)", fun, z.reshape(problem.z0.shape), *args)
+        found[i], theta_bar = np.ravel(z_bar), theta_bar + weight * flat(theta_bars)
+    return found, theta_bar
+
+
 def observed_nodes(loss: Loss, trajectory: Trajectory) -> list[int]:
     """For each observation time, the node of the trajectory that lies on it."""
     nodes, rounding = [], 1e-12 * abs(trajectory.ts[-1] - trajectory.ts[0])

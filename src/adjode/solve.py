@@ -115,12 +115,14 @@ def set_up(problem: InitialValueProblem, ts, running: Callable | None, limit: fl
             out = checked("f(t, z, theta)", out, shape)
         return out.ravel()
 
+    flat = f.flat if isinstance(f, Replay) else field
+
     def with_cost(t, z):
         cost = running(t, read_only(z[:-1].reshape(shape)), theta)
-        return np.append(field(t, z[:-1]), checked("running(t, z, theta)", cost, ()))
+        return np.append(flat(t, z[:-1]), checked("running(t, z, theta)", cost, ()))
 
     if running is None:
-        return stops, problem.z0.ravel(), Counted(f.flat if isinstance(f, Replay) else field, limit)
+        return stops, problem.z0.ravel(), Counted(flat, limit)
     return stops, np.append(problem.z0, 0.0), Counted(with_cost, limit)
 
 

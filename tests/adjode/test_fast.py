@@ -2,6 +2,7 @@
 
 import tracemalloc
 import warnings
+from dataclasses import replace
 
 import autograd.numpy as anp
 import numpy as np
@@ -13,6 +14,8 @@ from autograd.tracer import isbox, trace_stack
 import adjode
 from adjode import batched, fast
 from adjode.curvature.tangent import pushforward
+from adjode.loss import loss_rows
+from adjode.structure import leaves
 from adjode.trajectory import middles as middles_of
 
 SAME = 1e-12  # the rounding of some hundred steps, with a margin of ten
@@ -367,11 +370,102 @@ def test_a_stiff_problem_at_the_limit_of_its_steps():
     assert differ(*both(problem, loss_of(100.0), trajectory)) < SAME
 
 
-def test_with_a_running_cost_the_core_does_the_work():
+def with_cost(loss, theta):
+    """The loss, and a running cost of t, z and, if there is one, theta."""
+    size = lambda theta: sum(anp.sum(x) ** 2 for x in leaves(theta))
+    return replace(loss, running=lambda t, z, theta: t * anp.sum(anp.sin(2 * z)) + t**2 * size(theta))
+
+
+def slopes_of(problem, loss, trajectory, lams):
+    """lambda f_z + g_z at the beginnings of the steps, by autograd."""
+    shape = problem.z0.shape
+    along = lambda t, z, lam: anp.sum(lam.reshape(shape) * problem.f(t, z, problem.theta))
+    rate = lambda t, z, lam: along(t, z, lam) + loss.running(t, z, problem.theta)
+    nodes = list(zip(trajectory.ts, trajectory.zs, lams, strict=True))[:-1]
+    return np.reshape([grad(rate, 1)(*node) for node in nodes], (len(nodes), -1))
+
+
+@pytest.mark.parametrize("way", [None, "by_jacobians", "by_stages", "by_vjps"])
+@pytest.mark.parametrize("name", ["scalar", "net", "rows apart", "columns apart", "rows mixed", "no theta"])
+def test_a_running_cost_adds_its_rows_at_every_stage(name, way):
+    problem, _, _ = problem_of(name)
+    loss = with_cost(loss_of(problem.theta, [0.7]), problem.theta)
+    trajectory = adjode.solve(problem, ts=[0.7], running=loss.running, rtol=1e-5)
+    wanted = adjode.adjoint_discrete(problem, loss, trajectory)
+    if way is None:
+        found, sweep = fast.swept(problem, loss, trajectory)
+        assert differ(found, wanted) < SAME and sweep.batch and sweep.sees_ahead
+        return
+    end, theta_bar, jumps = loss_rows(problem, loss, trajectory)
+    sweep = fast.Sweep(problem, trajectory, end, jumps, way, running=loss.running)
+    theta_bar = theta_bar + sweep.run()
+    np.testing.assert_allclose(sweep.lams[0].reshape(problem.z0.shape), wanted.z0, rtol=SAME, atol=SAME)
+    np.testing.assert_allclose(theta_bar, adjode.flatten(wanted.theta)[0], rtol=SAME, atol=SAME)
+    if way != "by_vjps":
+        slopes = slopes_of(problem, loss, trajectory, sweep.lams)
+        assert np.max(np.abs(slopes)) > 1
+        np.testing.assert_allclose(sweep.slopes[:-1], slopes, rtol=0, atol=1e-11 * np.max(np.abs(slopes)))
+
+
+@pytest.mark.parametrize(
+    "scheme", ["euler", "midpoint", "heun", "rk4", "implicit_midpoint", "trapezoid", "radau"]
+)
+@pytest.mark.parametrize("name", ["net", "rows apart", "fifty", "branch on t"])
+def test_a_running_cost_on_fixed_steps_backwards_in_time(name, scheme):
+    problem, layout, _ = problem_of(name, 1.6, 0.2)
+    loss = with_cost(loss_of(problem.theta), problem.theta)
+    trajectory = adjode.solve_fixed(problem, getattr(adjode, scheme)(), 5, running=loss.running)
+    found, sweep = fast.swept(problem, loss, trajectory)
+    assert (sweep.batch is None) == (layout is None)
+    wanted = adjode.adjoint_discrete(problem, loss, trajectory)
+    assert differ(found, wanted) < SAME * max(
+        1, problem.z0.size / 10
+    )  # a system of five times as many unknowns
+
+
+def test_a_running_cost_is_asked_once_where_it_counts():
+    """At the stages that have a weight, and at the first one for lambda'; also if a guess at blocks fails."""
+    problem, _, _ = problem_of("rows mixed")
+    asked, cost = [], lambda t, z, theta: anp.sum(z**2)
+
+    def counted(t, z, theta):
+        asked.append(float(t))
+        return cost(t, z, theta)
+
+    for tableau, some in ((adjode.dopri5(), [0, 2, 3, 4, 5]), (adjode.midpoint(), [0, 1])):
+        trajectory = adjode.solve_fixed(problem, tableau, 3, running=cost)
+        asked.clear()
+        fast.Sweep(problem, trajectory, np.ones(6), {}, running=counted).run()
+        wanted = (trajectory.ts[:-1, None] + trajectory.hs[:, None] * tableau.c[some]).ravel()
+        np.testing.assert_allclose(asked, wanted, rtol=1e-14)
+
+
+def test_a_running_cost_without_a_derivative_is_refused_and_one_that_raises_says_so():
     problem, _, _ = problem_of("net")
-    loss = adjode.Loss(running=lambda t, z, theta: anp.sum(z**2) * t)
-    trajectory = adjode.solve(problem, running=loss.running)
-    assert differ(*both(problem, loss, trajectory)) == 0.0
+    steep = adjode.Loss(running=lambda t, z, theta: anp.sqrt(anp.sum((z - problem.z0) ** 2)))
+    trajectory = adjode.solve(problem, running=steep.running)
+    with pytest.raises(adjode.GradientError, match="is not finite"):
+        adjode.adjoint_fast(problem, steep, trajectory)
+
+    def late(t, z, theta):
+        if t > 1.5:
+            raise KeyError("late")
+        return anp.sum(z)
+
+    with pytest.raises(KeyError, match="late"):
+        adjode.adjoint_fast(problem, adjode.Loss(running=late), trajectory)
+
+
+def test_a_running_cost_alone_drives_lambda_from_zero():
+    # z = z0 exp(w t), L = int z dt: dL/dz0 = (exp(w T) - 1) / w
+    problem = adjode.InitialValueProblem(lambda t, z, w: w * z, [2.0, 0.0], 0.0, 1.5, 0.8)
+    loss = adjode.Loss(running=lambda t, z, w: anp.sum(z))
+    value, found = adjode.value_and_gradient(problem, loss, rtol=1e-9, atol=1e-11)
+    grown = np.expm1(0.8 * 1.5) / 0.8
+    assert value == pytest.approx(2.0 * grown, rel=1e-8)
+    np.testing.assert_allclose(found.z0, [grown, grown], rtol=1e-8)
+    assert found.theta == pytest.approx(2.0 * (1.5 * np.exp(1.2) - grown) / 0.8, rel=1e-8)
+    assert found.stats.vjps == 12 * found.stats.steps + 1  # from one trace, and a single state
 
 
 def test_the_front_door_uses_it():
@@ -439,6 +533,11 @@ def test_a_guess_is_proven_by_the_rows_to_a_trillionth_of_lambda_and_its_parts(o
     far = 2.0 * kappa
     far[1, 0, 1] += 10e-12  # beside a larger lambda
     fast.proven(back, kappa, far, np.array([1.0, 10.0]))
+    cost = np.array([[[0.1, 0.0], [0.0, 0.2]], [[0.0, 3.0], [0.0, 0.0]]])  # of which z_bar knows nothing
+    assert fast.proven(back, kappa, far + cost, np.array([1.0, 10.0]), cost) is not None
+    for wrong in (0.0, -cost, 2 * cost):
+        with pytest.raises(fast.Refused):
+            fast.proven(back, kappa, far + cost, np.array([1.0, 10.0]), wrong)
 
 
 @pytest.mark.parametrize("implicit", [False, True])
@@ -456,6 +555,29 @@ def test_propagators_of_a_linear_field_are_the_rows_of_the_stages(implicit):
         m = parts[:, n, 0]
         right = step * (tableau.b[:, None, None] * np.eye(2) + np.tensordot(tableau.a.T, m, 1)) @ a_z
         np.testing.assert_allclose(m, right, atol=1e-14)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_propagators_with_a_running_cost_have_one_more_row(implicit):
+    """Lambda_i = kappa_i f_z(Z_i) + h b_i g_z(Z_i), kappa_i = h (b_i lambda + sum_j a_ji Lambda_j)."""
+    tableau = adjode.radau() if implicit else adjode.rk4()
+    a, b, s, steps, d = tableau.a, tableau.b, len(tableau.b), 3, 2
+    h, f_z, cost = (
+        RNG.uniform(0.1, 0.4, steps),
+        RNG.normal(size=(steps, s, 1, d, d)),
+        RNG.normal(size=(steps, s, 1, d)),
+    )
+    solve = fast.implicit_propagators if implicit else fast.stage_propagators
+    parts = solve(a, b, h[:, None, None, None], f_z, cost)
+    assert parts.shape == (s, steps, 1, d + 1, d)
+    lam = RNG.normal(size=(steps, 1, d))
+    big = (fast.add_one(lam)[:, :, None] @ parts)[:, :, 0, 0]
+    for n in range(steps):
+        kappa = h[n] * (np.multiply.outer(b, lam[n, 0]) + a.T @ big[:, n])
+        wanted = [kappa[i] @ f_z[n, i, 0] + cost[n, i, 0] for i in range(s)]
+        np.testing.assert_allclose(big[:, n], wanted, rtol=1e-12)
+    plain = solve(a, b, h[:, None, None, None], f_z)
+    np.testing.assert_allclose(parts[..., :d, :], plain, rtol=1e-12)
 
 
 def test_the_memory_of_a_chunk_is_what_its_trace_and_its_jacobians_hold(monkeypatch):

@@ -410,7 +410,7 @@ def test_the_front_door_replays_for_the_discrete_adjoint_alone():
     assert asked_by("discrete", **terminal)[1] < 60 < path.stats.f_evaluations
     for adjoint in ("backsolve", "quadrature", "interpolated", "checkpointed"):
         assert asked_by(adjoint, **terminal)[1] >= path.stats.f_evaluations
-    assert asked_by("discrete", **cost)[1] >= path.stats.f_evaluations
+    assert asked_by("discrete", **cost)[1] < 60
 
 
 def test_odeint_replays_where_a_gradient_will_be_asked_for():
