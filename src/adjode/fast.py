@@ -252,14 +252,7 @@ class Sweep:
         parts = (implicit_propagators if self.implicit else stage_propagators)(self.a, self.b, h, f_z, more)
         step = np.eye(*parts.shape[-2:]) + parts.sum(axis=0)
         with_one = add_one if driven else lambda lam: lam
-        lam, befores, afters = by_blocks(self.lams[last], blocks)[:, None], [], []  # jumps, at ends of steps
-        for n in reversed(range(last - first)):
-            if first + n + 1 in self.jumps:
-                lam = lam + by_blocks(self.jumps[first + n + 1], blocks)[:, None]
-            afters.append(lam)
-            lam = with_one(lam) @ step[n]
-            befores.append(lam)
-        before, lams = (np.array(rows[::-1])[:, :, 0] for rows in (befores, afters))
+        before, lams = self.carried(first, last, step, with_one)
         self.lams[first:last] = in_rows(before, blocks)
         big = (with_one(lams)[:, :, None] @ parts)[:, :, :, 0]  # Lambda_i, (s, steps, B, d)
         kappa = h[:, 0] * (np.multiply.outer(self.b, lams) + np.tensordot(self.a.T, big, 1))
@@ -277,6 +270,17 @@ class Sweep:
         self.propagators += [(blocks, one) for one in reversed(step[:, :, : blocks.shape[1]])]
         self.note(back, nodes.zs.shape)
         return theta_bar
+
+    def carried(self, first, last, step, with_one):
+        """lambda at the beginnings of the steps, and at their ends, with the jumps, (steps, B, d) each."""
+        lam, befores, afters = by_blocks(self.lams[last], self.blocks)[:, None], [], []
+        for n in reversed(range(last - first)):
+            if first + n + 1 in self.jumps:
+                lam = lam + by_blocks(self.jumps[first + n + 1], self.blocks)[:, None]
+            afters.append(lam)
+            lam = with_one(lam) @ step[n]
+            befores.append(lam)
+        return (np.array(rows[::-1])[:, :, 0] for rows in (befores, afters))
 
     def by_stages(self, first, last):
         """One trace of all, and of that the part of each step, pulled back once for each stage."""
