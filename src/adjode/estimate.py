@@ -147,8 +147,9 @@ def unresolved(
     other = unknown[steps + 1] | (before[steps + 1] != after[steps + 1]).any(axis=1)  # t1, and jumps
     ends = steps[other] + 1
     at = np.append(starts, ends)
-    times, states = middles(trajectory, steps)
-    nodes = np.append(ts[at], times), np.append(zs[at], states, axis=0)
+    if f_z is None or running:
+        times, states = middles(trajectory, steps)
+        nodes = np.append(ts[at], times), np.append(zs[at], states, axis=0)
     rows = rows_at(problem, many, *nodes) if f_z is None else rows_known(f_z, at, steps)
     if running:
         rows = driven(rows, cost_rows(problem, running, *nodes, np.zeros(len(nodes[0])))[0])

@@ -64,11 +64,9 @@ class Sweep:
     def __init__(self, problem, trajectory, lam, jumps, way=None, direction=None, running=None):
         self.trajectory, self.jumps, self.way, self.traced = trajectory, jumps, way, 0
         self.problem, kept = problem, stages_that_count(trajectory.tableau)
-        self.back_over, self.implicit = (
-            back_over(problem, trajectory.tableau, running),
-            trajectory.tableau.implicit,
-        )
-        self.running, self.cost = running, {}  # of the steps that were asked about last
+        self.back_over = back_over(problem, trajectory.tableau, running)
+        self.implicit, self.running = trajectory.tableau.implicit, running
+        self.cost: dict = {}  # what `costs` said last, by first and last node
         self.a, self.b = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.b[kept]
         self.lams = np.empty((len(trajectory.ts), problem.z0.size))  # before the jumps
         self.lams[-1], self.batch, self.propagators = lam, None, []  # from the last step to the first
@@ -140,12 +138,9 @@ class Sweep:
             return 0.0, 0.0, 0.0
         if (first, last) not in self.cost:
             weights = np.multiply.outer(nodes.hs, self.b)
-            asked = np.flatnonzero((weights != 0) | (np.arange(len(self.b)) == 0))
-            ts, zs, _ = nodes.flat()
-            rows = np.zeros_like(zs)
-            given = self.problem, self.running, ts[asked], zs[asked], weights.ravel()[asked]
-            rows[asked], theta_bar = cost_rows(*given)
-            rows = rows.reshape(nodes.zs.shape)
+            asked, rows = (weights != 0) | (np.arange(len(self.b)) == 0), np.zeros_like(nodes.zs)
+            some = nodes.ts[asked], nodes.zs[asked], weights[asked]
+            rows[asked], theta_bar = cost_rows(self.problem, self.running, *some)
             self.cost = {(first, last): (weights[:, :, None] * rows, rows[:, 0], theta_bar)}
         return self.cost[first, last]
 
@@ -286,16 +281,14 @@ class Sweep:
         """One trace of all, and of that the part of each step, pulled back once for each stage."""
         (nodes, back), s = self.traced_nodes(first, last), len(self.b)
         cost, g_z, theta_cost = self.costs(first, last, nodes)
-        kappa, big, sizes = np.empty_like(nodes.zs), np.zeros_like(nodes.zs), np.empty(last - first)
+        kappa, big, sizes = np.empty_like(nodes.zs), np.zeros_like(nodes.zs) + cost, np.empty(last - first)
         for n in reversed(range(last - first)):
             lam, a, some = self.after(first + n + 1), nodes.hs[n] * self.a, kappa[n]
             part = back.of(n * s, (n + 1) * s) if self.together else back
             some[:], sizes[n] = np.multiply.outer(nodes.hs[n] * self.b, lam), np.max(np.abs(lam))
             for i in reversed(range(s)):  # what kappa still lacks above i is not asked for
                 some[i] += np.dot(a[i + 1 :, i], big[n, i + 1 :])
-                big[n, i] = part(some, theta=False)[0][i]
-                if self.running is not None:
-                    big[n, i] += cost[n, i]
+                big[n, i] += part(some, theta=False)[0][i]
             self.lams[first + n] = lam + big[n].sum(axis=0)
         theta_bar, starts = proven(back, kappa, big, sizes, cost) + theta_cost, np.zeros_like(kappa)
         starts[:, 0] = self.lams[first:last]
