@@ -39,14 +39,19 @@ def test_the_end_time_sees_the_terminal_part_and_the_running_one(zoo):
 
 
 def test_the_rows_of_a_running_cost_are_those_at_each_node():
-    theta, shape = {"a": np.array([0.3, -0.7]), "b": 2.0}, (2, 3)
-    cost = lambda t, z, theta: theta["b"] * anp.sum(z**3) * t + theta["a"][0] * theta["a"][1] * t**2
+    theta, shape = {"a": np.array([0.0, -0.7]), "b": 2.0}, (2, 3)
+    cost = lambda t, z, theta: theta["b"] * anp.sum(z[1] ** 3) * t + theta["a"][0] * theta["a"][1] * t**2
     problem = adjode.InitialValueProblem(lambda t, z, theta: z, np.ones(shape), 0.0, 1.0, theta)
     ts, zs = np.array([0.5, 2.0]), np.linspace(-1.0, 2.0, 12).reshape(2, 6)
     rows, theta_bar = cost_rows(problem, cost, ts, zs, np.array([10.0, -1.0]))
-    np.testing.assert_allclose(rows, 3 * 2.0 * zs**2 * ts[:, None], rtol=1e-14)
-    sizes, squares = 10.0 * 0.5 * np.sum(zs[0] ** 3) - 2.0 * np.sum(zs[1] ** 3), 10.0 * 0.25 - 4.0
-    np.testing.assert_allclose(theta_bar, [-0.7 * squares, 0.3 * squares, sizes], rtol=1e-13)
+    np.testing.assert_array_equal(rows[:, :3], 0.0)
+    np.testing.assert_allclose(rows[:, 3:], 3 * 2.0 * zs[:, 3:] ** 2 * ts[:, None], rtol=1e-14)
+    sizes, squares = 10.0 * 0.5 * np.sum(zs[0, 3:] ** 3) - 2.0 * np.sum(zs[1, 3:] ** 3), 10.0 * 0.25 - 4.0
+    np.testing.assert_allclose(theta_bar, [-0.7 * squares, 0.0, sizes], rtol=1e-13)
+    with pytest.raises(
+        ValueError, match=r"^running\(t, z, theta\) must return a scalar; got ndarray of shape"
+    ):
+        cost_rows(problem, lambda t, z, theta: z[0], ts, zs, np.ones(2))
     bare = adjode.InitialValueProblem(problem.f, np.ones(shape), 0.0, 1.0)
     assert cost_rows(bare, lambda t, z, theta: anp.sum(z), ts, zs, np.ones(2))[1].shape == (0,)
 
