@@ -2,11 +2,13 @@
 
 import ast
 import runpy
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 
 
+@cache
 def names_in(path):
     return {
         node.name
