@@ -66,7 +66,7 @@ class Sweep:
         self.problem, kept = problem, stages_that_count(trajectory.tableau)
         self.back_over = back_over(problem, trajectory.tableau, running)
         self.implicit, self.running = trajectory.tableau.implicit, running
-        self.cost: dict = {}  # what `costs` said last, by first and last node
+        self.cost: dict = {}  # what `costs` said last, by the times of the stages
         self.a, self.b = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.b[kept]
         self.lams = np.empty((len(trajectory.ts), problem.z0.size))  # before the jumps
         self.lams[-1], self.batch, self.propagators = lam, None, []  # from the last step to the first
@@ -131,18 +131,19 @@ class Sweep:
             ends[n, 0] += jump
         return ends
 
-    def costs(self, first, last, nodes):
+    def costs(self, nodes):
         """What a running cost adds: h b_i g_z to the Lambda_i, (steps, s, D); g_z at the nodes, (steps, D);
         and the sum of h b_i g_theta. Zeros without one."""
         if self.running is None:
             return 0.0, 0.0, 0.0
-        if (first, last) not in self.cost:
+        key = nodes.ts.tobytes()
+        if key not in self.cost:
             weights = np.multiply.outer(nodes.hs, self.b)
             asked, rows = (weights != 0) | (np.arange(len(self.b)) == 0), np.zeros_like(nodes.zs)
             some = nodes.ts[asked], nodes.zs[asked], weights[asked]
             rows[asked], theta_bar = cost_rows(self.problem, self.running, *some)
-            self.cost = {(first, last): (weights[:, :, None] * rows, rows[:, 0], theta_bar)}
-        return self.cost[first, last]
+            self.cost = {key: (weights[:, :, None] * rows, rows[:, 0], theta_bar)}
+        return self.cost[key]
 
     def run(self):
         theta_bar, last = 0.0, len(self.lams) - 1
@@ -241,7 +242,7 @@ class Sweep:
             raise Refused
         f_z, beside = everywhere[: nodes.ts.size], everywhere[nodes.ts.size :]
         f_z = f_z.reshape(*nodes.ts.shape, *f_z.shape[1:])
-        cost, g_z, theta_cost = self.costs(first, last, nodes)
+        cost, g_z, theta_cost = self.costs(nodes)
         driven = self.running is not None
         more = by_blocks(cost, blocks) if driven else None
         parts = (implicit_propagators if self.implicit else stage_propagators)(self.a, self.b, h, f_z, more)
@@ -280,7 +281,7 @@ class Sweep:
     def by_stages(self, first, last):
         """One trace of all, and of that the part of each step, pulled back once for each stage."""
         (nodes, back), s = self.traced_nodes(first, last), len(self.b)
-        cost, g_z, theta_cost = self.costs(first, last, nodes)
+        cost, g_z, theta_cost = self.costs(nodes)
         kappa, big, sizes = np.empty_like(nodes.zs), np.zeros_like(nodes.zs) + cost, np.empty(last - first)
         for n in reversed(range(last - first)):
             lam, a, some = self.after(first + n + 1), nodes.hs[n] * self.a, kappa[n]

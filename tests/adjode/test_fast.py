@@ -561,21 +561,19 @@ def test_propagators_of_a_linear_field_are_the_rows_of_the_stages(implicit):
 def test_propagators_with_a_running_cost_have_one_more_row(implicit):
     """Lambda_i = kappa_i f_z(Z_i) + h b_i g_z(Z_i), kappa_i = h (b_i lambda + sum_j a_ji Lambda_j)."""
     tableau = adjode.radau() if implicit else adjode.rk4()
-    a, b, s, steps, d = tableau.a, tableau.b, len(tableau.b), 3, 2
-    h, f_z, cost = (
-        RNG.uniform(0.1, 0.4, steps),
-        RNG.normal(size=(steps, s, 1, d, d)),
-        RNG.normal(size=(steps, s, 1, d)),
-    )
+    a, b, s, steps, blocks, d = tableau.a, tableau.b, len(tableau.b), 4, 2, 3
+    f_z, cost = RNG.normal(size=(steps, s, blocks, d, d)), RNG.normal(size=(steps, s, blocks, d))
+    h = RNG.uniform(0.1, 0.4, steps)
     solve = fast.implicit_propagators if implicit else fast.stage_propagators
     parts = solve(a, b, h[:, None, None, None], f_z, cost)
-    assert parts.shape == (s, steps, 1, d + 1, d)
-    lam = RNG.normal(size=(steps, 1, d))
-    big = (fast.add_one(lam)[:, :, None] @ parts)[:, :, 0, 0]
-    for n in range(steps):
-        kappa = h[n] * (np.multiply.outer(b, lam[n, 0]) + a.T @ big[:, n])
-        wanted = [kappa[i] @ f_z[n, i, 0] + cost[n, i, 0] for i in range(s)]
-        np.testing.assert_allclose(big[:, n], wanted, rtol=1e-12)
+    assert parts.shape == (s, steps, blocks, d + 1, d)
+    lam = RNG.normal(size=(steps, blocks, d))
+    big = (fast.add_one(lam)[:, :, None] @ parts)[:, :, :, 0]
+    for n, block in np.ndindex(steps, blocks):
+        one = big[:, n, block]
+        kappa = h[n] * (np.multiply.outer(b, lam[n, block]) + a.T @ one)
+        wanted = [kappa[i] @ f_z[n, i, block] + cost[n, i, block] for i in range(s)]
+        np.testing.assert_allclose(one, wanted, rtol=1e-11)
     plain = solve(a, b, h[:, None, None, None], f_z)
     np.testing.assert_allclose(parts[..., :d, :], plain, rtol=1e-12)
 
