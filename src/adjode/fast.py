@@ -66,7 +66,6 @@ class Sweep:
         self.problem, kept = problem, stages_that_count(trajectory.tableau)
         self.back_over = back_over(problem, trajectory.tableau, running)
         self.implicit, self.running = trajectory.tableau.implicit, running
-        self.cost: dict = {}  # what `costs` said last, by the times of the stages
         self.a, self.b = trajectory.tableau.a[np.ix_(kept, kept)], trajectory.tableau.b[kept]
         self.lams = np.empty((len(trajectory.ts), problem.z0.size))  # before the jumps
         self.lams[-1], self.batch, self.propagators = lam, None, []  # from the last step to the first
@@ -136,14 +135,11 @@ class Sweep:
         and the sum of h b_i g_theta. Zeros without one."""
         if self.running is None:
             return 0.0, 0.0, 0.0
-        key = nodes.ts.tobytes()
-        if key not in self.cost:
-            weights = np.multiply.outer(nodes.hs, self.b)
-            asked, rows = (weights != 0) | (np.arange(len(self.b)) == 0), np.zeros_like(nodes.zs)
-            some = nodes.ts[asked], nodes.zs[asked], weights[asked]
-            rows[asked], theta_bar = cost_rows(self.problem, self.running, *some)
-            self.cost = {key: (weights[:, :, None] * rows, rows[:, 0], theta_bar)}
-        return self.cost[key]
+        weights = np.multiply.outer(nodes.hs, self.b)
+        asked, rows = (weights != 0) | (np.arange(len(self.b)) == 0), np.zeros_like(nodes.zs)
+        some = nodes.ts[asked], nodes.zs[asked], weights[asked]
+        rows[asked], theta_bar = cost_rows(self.problem, self.running, *some)
+        return weights[:, :, None] * rows, rows[:, 0], theta_bar
 
     def run(self):
         theta_bar, last = 0.0, len(self.lams) - 1

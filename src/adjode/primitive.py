@@ -78,7 +78,7 @@ def odeint(f: Callable, z0: Any, ts: Any, theta: Any, *, rtol: float = 1e-6, ato
 
     Where a discrete gradient will be asked for, f is called once for what it does, and that is replayed, to
     rounding.
-    An f that decides by the values of t or z, or takes no batch, is called each time; but it must not look
+    An f that decides by the values of t or z is called each time; but it must not look
     into what autograd traces (`._value`), act in another way where t or z are traced (`isinstance`), nor
     rely on being called.
 

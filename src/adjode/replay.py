@@ -4,7 +4,6 @@ autograd's functions ask of each argument whether it is traced, before they do a
 that question is most of what f costs.
 """
 
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
@@ -18,7 +17,7 @@ from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_wrapper import _array_from_scalar_or_array, array_from_args, concatenate_args
 from autograd.tracer import Box, toposort
 
-from adjode.batched import Batch, Layout, Nodes, layouts, replays, values_of
+from adjode.batched import Nodes, replays, values_of
 from adjode.problem import InitialValueProblem
 from adjode.scalars import compiled, straight
 from adjode.solve import Replay, solve
@@ -84,41 +83,19 @@ Box.__bool__ = truth  # once and for all: others may trace in other threads
 def solve_replayed(problem: InitialValueProblem, **options) -> Trajectory:
     """As `solve`, to rounding; the trajectory says by what f was replayed, if it was.
 
-    No note is made of an f that compares and chooses, or counts entries, or takes no batch: on the way
-    back a batch holds every stage against f. Errors are those of `solve`, with f.
+    No note is made of an f that compares and chooses, or counts entries; nor of one that could take the
+    first state of a batch, of one entry, for an entry of a state. On the way back every stage is held against
+    f: in a batch, or one by one. Errors are those of `solve`, with f.
     """
     with suppress(Exception):  # whatever it is, f itself says it better
-        flat = replayed(problem)
-        if flat and takes_batch(problem, flat):
+        flat = replayed(problem) if problem.z0.size and problem.z0.shape[-1:] != (1,) else None
+        if flat:
             quick = copy(problem)  # which is checked already
             object.__setattr__(quick, "f", Replay(problem.f, flat))
             found = solve(quick, **options)
             if confirmed(problem, flat, found):
                 return replace(found, replayed=flat)
     return solve(problem, **options)
-
-
-def takes_batch(problem: InitialValueProblem, flat: Callable) -> bool:
-    """Whether f has its values on a batch, those of its replay, in some layout, near the start; and is not
-    one that could take the first state of a batch, of one entry, for an entry of a state."""
-    if problem.z0.size == 0 or problem.z0.shape[-1:] == (1,):
-        return False
-    z, h = problem.z0.ravel(), 1e-3 * (problem.t1 - problem.t0)
-    zs = z * (1 + 1e-3 * np.cos(1.0 + np.arange(3 * z.size)).reshape(1, 3, -1))
-    nodes = Nodes(problem.t0 + h * np.arange(3.0)[None], zs, zs, np.array([h]))
-    with np.errstate(all="ignore"):
-        nodes = replace(nodes, ks=replays(flat, nodes))
-        return any(map(partial(agrees, problem, nodes), layouts(problem)))
-
-
-def agrees(problem: InitialValueProblem, nodes: Nodes, layout: Layout) -> bool:
-    """Whether f has its values in this layout."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it is but an attempt
-            return nodes.agree(Batch(problem, layout).values(*nodes.places()))
-    except Exception:  # f does not take it
-        return False
 
 
 def replayed(problem: InitialValueProblem) -> Callable | None:

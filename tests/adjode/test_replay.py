@@ -11,8 +11,9 @@ from autograd.tracer import getval, isbox, trace_stack
 
 import adjode
 from adjode import replay
-from adjode.fast import Sweep
-from adjode.replay import FEW, Noted, compiled, replayed, solve_replayed, spread, takes_batch
+from adjode.batched import stage_nodes
+from adjode.fast import Sweep, swept
+from adjode.replay import FEW, Noted, compiled, replayed, solve_replayed, spread
 from adjode.vjp import run_traced
 
 NET, NET_THETA = adjode.mlp([2, 6, 2], seed=3)
@@ -82,18 +83,7 @@ FIELDS = {
 }
 
 
-# which take no batch, or might take a batch for a state
-ALONE = (
-    "products",
-    "many matrices",
-    "sorted",
-    "entries by number",
-    "options",
-    "einsum",
-    "shape asked for",
-    "one entry",
-    "Hamiltonian",
-)
+ALONE = ("one entry",)  # which might take a batch for a state
 
 
 class Asked:
@@ -287,10 +277,9 @@ BETWEEN = {
 def test_what_is_hidden_between_the_nodes_is_refused(method):
     """The few nodes where a replay is compared do not show it; the gradient is held against all stages."""
     known = adjode.solve(problem_of(lambda t, z, w: w @ z), method=method).ts
-    known = np.append(known, [0.002, 0.004])  # where a batch is tried
     f, loss = BETWEEN["batch"](known), adjode.Loss(terminal=lambda z, w: anp.sum(z**2))
     found = solve_replayed(problem_of(f), store="stages", method=method)
-    assert found.replayed and np.array_equal(found.ts, known[:-2])
+    assert found.replayed and np.array_equal(found.ts, known)
     with pytest.raises(adjode.GradientError, match="looks into what autograd traces"):
         adjode.value_and_gradient(problem_of(f), loss, method=method)
     ts = np.array([0.0, 2.0])
@@ -319,11 +308,24 @@ def test_one_stage_after_the_other_is_held_as_well(method):
     np.testing.assert_allclose(*rows, rtol=1e-10, atol=1e-12)
 
 
-def test_without_a_batch_nothing_is_replayed():
-    """Then each stage would be held against f, one by one: that is no faster than to call it."""
-    known = adjode.solve(problem_of(lambda t, z, w: w @ z)).ts
+@pytest.mark.parametrize("method", ["dop853", "radau"])
+def test_without_a_batch_every_stage_is_held_against_f_one_by_one(method):
+    loss, options = adjode.Loss(terminal=lambda z, w: anp.sum(z**2)), {"method": method, "store": "stages"}
+    f = Asked(FIELDS["einsum"][0])
+    problem = problem_of(f)
+    path = solve_replayed(problem, **options)
+    f.ts.clear()
+    found, sweep = swept(problem, loss, path)
+    stages = stage_nodes(problem, path, 0, path.stats.steps).ts
+    assert path.replayed and sweep.batch is None and set(stages.ravel().tolist()) <= set(f.ts)
+    wanted = adjode.adjoint_discrete(problem, loss, adjode.solve(problem, **options))
+    np.testing.assert_allclose(found.z0, wanted.z0, rtol=1e-11)
+    np.testing.assert_allclose(found.theta, wanted.theta, rtol=1e-11, atol=1e-13)
+    known = adjode.solve(problem_of(lambda t, z, w: w @ z), method=method).ts
     problem = problem_of(BETWEEN["no batch"](known))
-    assert replayed(problem) and not solve_replayed(problem, store="stages").replayed
+    assert solve_replayed(problem, **options).replayed  # at the nodes it does nothing else
+    with pytest.raises(adjode.GradientError, match="looks into what autograd traces"):
+        adjode.value_and_gradient(problem, loss, method=method)
 
 
 CAUGHT = {  # and the value that a tight solve gives
@@ -357,22 +359,6 @@ def test_a_refusal_that_f_catches_is_one_all_the_same(name):
 def test_a_part_of_a_state_that_may_be_a_state_of_a_batch_is_not_replayed(shape):
     problem = problem_of(lambda t, z, w: w * z, 0.3 + np.zeros(shape), 0.7)
     assert replayed(problem) and not solve_replayed(problem, store="stages").replayed
-
-
-@pytest.mark.parametrize("t0, t1", [(0.5, 2.5), (0.5, -1.5)])
-def test_a_batch_is_tried_near_the_start(t0, t1):
-    seen = []
-
-    def f(t, z, w):
-        seen.append((t, z))
-        return w * z
-
-    problem = adjode.InitialValueProblem(f, Z, t0, t1, 0.7)
-    assert takes_batch(problem, lambda t, z: 0.7 * z)
-    ((ts, zs),) = seen
-    np.testing.assert_allclose((np.ravel(ts) - t0) / (t1 - t0), [0.0, 1e-3, 2e-3], rtol=1e-12)
-    assert np.all(np.abs(zs / Z - 1) <= 1e-3) and len(np.unique(zs)) == 6
-    assert not takes_batch(problem, lambda t, z: 0.7 * z * (1 + 1e-6 * t))
 
 
 def test_what_turns_complex_on_the_way_is_refused_as_ever():
