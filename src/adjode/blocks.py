@@ -26,5 +26,6 @@ def through(blocks, step, rows):
 
 
 def in_order(blocks) -> bool:
-    """Whether they lie one behind the other: a copy is spared."""
+    """Whether they lie one behind the other, as all of z does, its rows and its entries, but not its columns:
+    other blocks are not asked about. A copy is spared."""
     return blocks[0, -1] == blocks.shape[1] - 1

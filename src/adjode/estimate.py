@@ -120,7 +120,7 @@ def all_rows(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory) -
         h = np.abs(trajectory.hs)
         spans = (np.append(h, 0.0) + np.append(0.0, h)) / 2
         zs = trajectory.zs.reshape(len(spans), -1)
-        rows += list(spans[:, None] * cost_rows(problem, loss.running, trajectory.ts, zs, spans)[0])
+        rows += list(spans[:, None] * cost_rows(problem, loss.running, trajectory.ts, zs)[0])
     return np.array(rows)
 
 
@@ -152,7 +152,7 @@ def unresolved(
         nodes = np.append(ts[at], times), np.append(zs[at], states, axis=0)
     rows = rows_at(problem, many, *nodes) if f_z is None else rows_known(f_z, at, steps)
     if running:
-        rows = driven(rows, cost_rows(problem, running, *nodes, np.zeros(len(nodes[0])))[0])
+        rows = driven(rows, cost_rows(problem, running, *nodes)[0])
     asked = rows(slice(len(at)), np.append(after[starts], before[ends], axis=0))
     slopes[starts] = asked[: len(starts)]
     slope_left, slope_right = slopes[steps], slopes[steps + 1]

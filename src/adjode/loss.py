@@ -79,15 +79,17 @@ def loss_rows(problem: InitialValueProblem, loss: Loss, trajectory: Trajectory) 
     return end, theta_bar, jumps
 
 
-def cost_rows(problem: InitialValueProblem, running, ts, zs, weights) -> tuple[np.ndarray, np.ndarray]:
+def cost_rows(problem: InitialValueProblem, running, ts, zs, weights=None) -> tuple[np.ndarray, np.ndarray]:
     """Of a running cost, at times (n,) and flat states (n, D): the g_z, (n, D), and the sum of the g_theta
-    times the weights, (P,)."""
-    args, found = leaves(problem.theta), np.empty(zs.shape)
+    times the weights, (P,). Without weights theta is left alone, and that sum is empty."""
+    args, found = [] if weights is None else leaves(problem.theta), np.empty(zs.shape)
     theta_bar = 0.0 * flat(args)
-    for i, (t, z, weight) in enumerate(zip(ts.tolist(), zs, weights, strict=True)):
-        fun = lambda z, *new, t=t: running(t, z, rebuild(problem.theta, new))
+    for i, (t, z) in enumerate(zip(ts.tolist(), zs, strict=True)):
+        fun = lambda z, *new, t=t: running(t, z, rebuild(problem.theta, new) if new else problem.theta)
         z_bar, *theta_bars = scalar_rows("running(t, z, theta)", fun, z.reshape(problem.z0.shape), *args)
-        found[i], theta_bar = np.ravel(z_bar), theta_bar + weight * flat(theta_bars)
+        found[i] = np.ravel(z_bar)
+        if args:
+            theta_bar = theta_bar + weights[i] * flat(theta_bars)
     return found, theta_bar
 
 

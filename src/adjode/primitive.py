@@ -77,10 +77,9 @@ def odeint(f: Callable, z0: Any, ts: Any, theta: Any, *, rtol: float = 1e-6, ato
     `value_and_gradient`, which sees the loss.
 
     Where a discrete gradient will be asked for, f is called once for what it does, and that is replayed, to
-    rounding.
-    An f that decides by the values of t or z is called each time; but it must not look
-    into what autograd traces (`._value`), act in another way where t or z are traced (`isinstance`), nor
-    rely on being called.
+    rounding. An f that decides by the values of t or z is called each time; but it must not look into what
+    autograd traces (`._value`), act in another way where t or z are traced (`isinstance`), nor rely on
+    being called.
 
     Steps are chosen by what f shows where it is evaluated. A pulse in t that is shorter than a step
     may be stepped over, here as in every solver: put a time of `ts` into it.

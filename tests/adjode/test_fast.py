@@ -376,6 +376,13 @@ def with_cost(loss, theta):
     return replace(loss, running=lambda t, z, theta: t * anp.sum(anp.sin(2 * z)) + t**2 * size(theta))
 
 
+def later_columns():
+    """Each column moves the next one; the first, by which the blocks are guessed, is moved by none."""
+    mixed, later = np.array([[-0.3, 0.8], [-0.5, -0.2]]), 0.4 * np.eye(3, k=1)
+    f = lambda t, z, theta: anp.matmul(mixed, z) + theta * anp.matmul(z, later)
+    return adjode.InitialValueProblem(f, Z23, 0.0, 2.0, 0.7)
+
+
 def slopes_of(problem, loss, trajectory, lams):
     """lambda f_z + g_z at the beginnings of the steps, by autograd."""
     shape = problem.z0.shape
@@ -417,15 +424,14 @@ def test_a_running_cost_on_fixed_steps_backwards_in_time(name, scheme):
     trajectory = adjode.solve_fixed(problem, getattr(adjode, scheme)(), 5, running=loss.running)
     found, sweep = fast.swept(problem, loss, trajectory)
     assert (sweep.batch is None) == (layout is None)
-    wanted = adjode.adjoint_discrete(problem, loss, trajectory)
-    assert differ(found, wanted) < SAME * max(
-        1, problem.z0.size / 10
-    )  # a system of five times as many unknowns
+    wanted, unknowns = adjode.adjoint_discrete(problem, loss, trajectory), problem.z0.size
+    assert differ(found, wanted) < SAME * max(1, unknowns / 10)
 
 
-def test_a_running_cost_is_asked_once_where_it_counts():
+@pytest.mark.parametrize("guess", ["holds", "fails"])
+def test_a_running_cost_is_asked_once_where_it_counts(guess):
     """At the stages that have a weight, and at the first one for lambda'; also if a guess at blocks fails."""
-    problem, _, _ = problem_of("rows mixed")
+    problem = problem_of("rows mixed")[0] if guess == "holds" else later_columns()
     asked, cost = [], lambda t, z, theta: anp.sum(z**2)
 
     def counted(t, z, theta):
@@ -434,10 +440,13 @@ def test_a_running_cost_is_asked_once_where_it_counts():
 
     for tableau, some in ((adjode.dopri5(), [0, 2, 3, 4, 5]), (adjode.midpoint(), [0, 1])):
         trajectory = adjode.solve_fixed(problem, tableau, 3, running=cost)
+        sweep = fast.Sweep(problem, trajectory, np.ones(6), {}, running=counted)
+        assert (len(sweep.blocks) > 1) == (guess == "fails")
         asked.clear()
-        fast.Sweep(problem, trajectory, np.ones(6), {}, running=counted).run()
+        sweep.run()
         wanted = (trajectory.ts[:-1, None] + trajectory.hs[:, None] * tableau.c[some]).ravel()
         np.testing.assert_allclose(asked, wanted, rtol=1e-14)
+        assert len(sweep.blocks) == 1 and sweep.batch
 
 
 def test_a_running_cost_without_a_derivative_is_refused_and_one_that_raises_says_so():
@@ -731,12 +740,10 @@ def test_blocks_are_held_against_rows_that_lambda_does_not_have():
 
 
 def test_columns_that_turn_out_to_hang_together_are_one_block():
-    mixed, later = np.array([[-0.3, 0.8], [-0.5, -0.2]]), 0.4 * np.eye(3, k=1)
-    f = lambda t, z, theta: anp.matmul(mixed, z) + theta * anp.matmul(z, later)  # each column moves the next
-    problem = adjode.InitialValueProblem(f, Z23, 0.0, 2.0, 0.7)
+    problem = later_columns()
     loss, trajectory = adjode.Loss(terminal=lambda z, theta: anp.sum(z**2)), adjode.solve(problem)
     sweep = fast.Sweep(problem, trajectory, 2 * trajectory.zs[-1].ravel(), {})
-    assert sweep.blocks.tolist() == [[0, 3], [1, 4], [2, 5]]  # the first column is moved by none
+    assert sweep.blocks.tolist() == [[0, 3], [1, 4], [2, 5]]
     theta_bar = sweep.run()
     assert sweep.blocks.tolist() == [[0, 1, 2, 3, 4, 5]] and sweep.sees_ahead
     wanted = adjode.adjoint_discrete(problem, loss, trajectory)

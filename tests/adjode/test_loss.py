@@ -52,6 +52,10 @@ def test_the_rows_of_a_running_cost_are_those_at_each_node():
         ValueError, match=r"^running\(t, z, theta\) must return a scalar; got ndarray of shape"
     ):
         cost_rows(problem, lambda t, z, theta: z[0], ts, zs, np.ones(2))
+    alone, nothing = cost_rows(problem, cost, ts, zs)
+    assert np.array_equal(alone, rows) and nothing.shape == (0,)
+    untraced = lambda t, z, theta: anp.sum(z) * float(theta["b"])  # which a traced theta would refuse
+    np.testing.assert_array_equal(cost_rows(problem, untraced, ts, zs)[0], 2.0)
     bare = adjode.InitialValueProblem(problem.f, np.ones(shape), 0.0, 1.0)
     assert cost_rows(bare, lambda t, z, theta: anp.sum(z), ts, zs, np.ones(2))[1].shape == (0,)
 

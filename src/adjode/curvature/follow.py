@@ -59,7 +59,7 @@ def integrated(path: Trajectory, problem: InitialValueProblem, running: Callable
 
 def stage_states(path: Trajectory) -> tuple:
     """The times (N, s) and states Z_i (N, s, D) of all stages, and the step sizes (N,)."""
-    hs, start = np.diff(path.ts), path.zs[:-1].reshape(len(path.ts) - 1, 1, -1)
+    hs, start = path.hs, path.zs[:-1].reshape(len(path.ts) - 1, 1, -1)
     ts = path.ts[:-1, None] + hs[:, None] * path.tableau.c
     return ts, start + hs[:, None, None] * (path.tableau.a @ path.stages), hs
 
