@@ -4,6 +4,7 @@ autograd's functions ask of each argument whether it is traced, before they do a
 that question is most of what f costs.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
@@ -19,6 +20,7 @@ from autograd.tracer import Box, toposort
 
 from adjode.batched import Nodes, replays, values_of
 from adjode.problem import InitialValueProblem
+from adjode.rules import elementwise
 from adjode.scalars import compiled, straight
 from adjode.solve import Replay, solve
 from adjode.tape import Recorded
@@ -31,7 +33,7 @@ OPERATORS = {
 ARRAYS = {array_from_args: "({},)", _array_from_scalar_or_array: "{}"}  # both are called by anp.array
 FILLED = (anp.zeros_like, anp.ones_like)
 SPREAD = set(OPERATORS) - {np.power}  # squares have a way of their own
-FEW = 500  # entries: an array of more takes longer by itself
+FEW, MANY = 1000, 2**16  # entries of a value: for more a number, or a row, is not made as large
 SAMPLED = 6  # nodes at which f is asked whether it is still what was noted
 
 
@@ -116,17 +118,33 @@ def replayed(problem: InitialValueProblem) -> Callable | None:
 
 def written(nodes: list, roots: list, end: Noted, shape: tuple) -> Callable:
     """The notes as a function of t and flat z, in NumPy's operations."""
-    names = dict(zip(roots, "tz", strict=True)) | {node: f"v{i}" for i, node in enumerate(nodes)}
-    constants: list = []
-    lines = [f"{names[node]} = {said(node, names, constants)}" for node in nodes]
+    names, constants, lines = dict(zip(roots, "tz", strict=True)), [], []
+    read = Counter(parent for node in nodes for parent in node.parents)
+    for i, node in enumerate(nodes):
+        place = next((x for x in node.parents if read[x] == 1 and gives_place(x, node.call)), None)
+        names[node] = names[place] if place else f"v{i}"
+        lines.append(f"{names[node]} = {said(node, names, constants)}")
     if len(shape) != 1:
         lines = [f"z = z.reshape({shape})", *lines, f"{names[end]} = {names[end]}.ravel()"]
     lines += [f"if {names[end]}.dtype is not FLOAT:", "    raise TypeError", f"return {names[end]}"]
     return compiled("t, z", len(constants), tuple(lines))(*constants)
 
 
+def gives_place(node: Noted, call: tuple) -> bool:
+    """Whether the value of a call may be put in the place of a node that it alone reads: it is done entry by
+    entry, and the place is as large, and no view of another."""
+    fun, value, args, kwargs = call
+    if node.call is None or kwargs or (fun.fun not in SPREAD and not elementwise(fun.fun, args)):
+        return False
+    made, place, terms, _ = node.call
+    new = made.fun in (np.dot, np.matmul, *OPERATORS) or elementwise(made.fun, terms)
+    arrays = type(place) is type(value) is np.ndarray
+    return new and arrays and place.shape == value.shape and place.dtype == value.dtype
+
+
 def said(node: Noted, names: dict, constants: list) -> str:
-    """The call of a node in Python; what does not depend on t and z joins the constants."""
+    """The call of a node in Python, with the place of its value if that is where an argument was; what does
+    not depend on t and z joins the constants."""
 
     def constant(x) -> str:
         constants.append(x)
@@ -138,6 +156,8 @@ def said(node: Noted, names: dict, constants: list) -> str:
     plain = not kwargs and all(isinstance(x, np.ndarray) and x.ndim in (1, 2) for x in args)
     if fun.fun in (np.matmul, np.dot) and plain:
         return f"{words[0]}.dot({words[1]})"  # the fastest of them, to rounding the same
+    if names[node] in words:
+        return f"{constant(fun.fun)}({', '.join(words)}, {names[node]})"
     if fun.fun in OPERATORS and len(words) == 2 and not kwargs:
         return f" {OPERATORS[fun.fun]} ".join(words)
     if fun is ArrayBox.__getitem__:
@@ -152,11 +172,14 @@ def said(node: Noted, names: dict, constants: list) -> str:
 
 def spread(x, value):
     """A number or a row in the shape of the value, if that is small: NumPy takes longer to broadcast a few
-    numbers than to add them."""
+    numbers than to add them, and twice as long to broadcast a row, or more."""
     plain = isinstance(value, np.ndarray) and value.ndim and value.dtype == float
-    if not plain or value.size > FEW or np.asarray(x).dtype.kind not in "biuf":
+    most = MANY if np.ndim(x) else FEW
+    if not plain or value.size > most or np.asarray(x).dtype.kind not in "biuf":
         return x
-    return np.array(np.broadcast_to(x, value.shape), float)
+    found = np.empty_like(value)  # and in the order of the value
+    found[...] = x
+    return found
 
 
 def confirmed(problem: InitialValueProblem, flat: Callable, found: Trajectory) -> bool:

@@ -13,7 +13,7 @@ import adjode
 from adjode import replay
 from adjode.batched import stage_nodes
 from adjode.fast import Sweep, swept
-from adjode.replay import FEW, Noted, compiled, replayed, solve_replayed, spread
+from adjode.replay import FEW, MANY, Noted, compiled, replayed, solve_replayed, spread
 from adjode.vjp import run_traced
 
 NET, NET_THETA = adjode.mlp([2, 6, 2], seed=3)
@@ -469,6 +469,61 @@ def test_a_product_is_said_in_the_shortest_way(monkeypatch):
     assert said == ["v0 = c0.dot(z)", "v0 = z.dot(c0)", "v0 = c1(c0, z)", "v0 = c2(c0, z, axes=c1)"]
 
 
+IN_PLACE = [  # f, and what is said of it up to the reshape at the end
+    (
+        lambda t, z, w: anp.tanh(anp.dot(z, w) + 1.0),
+        ["v0 = z.dot(c0)", "v0 = c2(v0, c1, v0)", "v0 = c3(v0, v0)"],
+    ),
+    (lambda t, z, w: 1.0 - (w @ z) / 3.0, ["v0 = c0.dot(z)", "v0 = c2(v0, c1, v0)", "v0 = c4(c3, v0, v0)"]),
+    (lambda t, z, w: anp.sin(z) * z**2, ["v0 = c0(z)", "v1 = z ** c1", "v0 = c2(v0, v1, v0)"]),
+    (
+        lambda t, z, w: anp.exp(z.T + 1.0).T,
+        ["v0 = c0(z)", "v1 = v0 + c1", "v1 = c2(v1, v1)", "v3 = c3(v1)"],
+    ),
+    (lambda t, z, w: anp.add(2.0 * z, w, dtype=float), ["v0 = c0 * z", "v1 = c3(v0, c1, dtype=c2)"]),
+    (lambda t, z, w: anp.square(2.0 * z) ** 2, ["v0 = c0 * z", "v0 = c1(v0, v0)", "v2 = v0 ** c2"]),
+]
+NOT_IN_PLACE = [
+    lambda t, z, w: (2.0 * z) * (2.0 * z)[:, :1],  # which is smaller
+    lambda t, z, w: anp.sum(2.0 * z, axis=0) * anp.ones((2, 2)),
+    lambda t, z, w: (2.0 * z[:, :1]) * w,
+    lambda t, z, w: anp.isfinite(z) * w,
+    lambda t, z, w: (lambda x: anp.sin(x) - anp.cos(x) * x)(z + 1.0),  # which is read by others
+    lambda t, z, w: (lambda x: x + x)(z + 1.0),
+    lambda t, z, w: (lambda x: anp.ravel(x)[:2] * (x + 1.0))(2.0 * z),  # a view
+    lambda t, z, w: anp.sin(anp.reshape(z, (4,))).reshape(2, 2) + anp.cos(z.T),
+    lambda t, z, w: anp.where((2.0 * z > 1.0) == (z > 0.0), z, 0.0),  # numbers of another kind
+    lambda t, z, w: anp.sin(t * 2.0) * 3.0 + z,  # one number
+]
+
+
+def by_place(problem):
+    """In NumPy's operations, though numbers would do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "straight", lambda *_: None)
+        return replayed(problem)
+
+
+@pytest.mark.parametrize("f, wanted", IN_PLACE)
+def test_a_value_takes_the_place_of_what_it_alone_reads(f, wanted, monkeypatch):
+    said = []
+    monkeypatch.setattr(replay, "compiled", lambda *text: said.extend(text[-1]) or compiled(*text))
+    problem = problem_of(f, np.array([Z, 2 * Z]), np.array([[0.3, 0.9], [-0.2, 0.4]]))
+    again = by_place(problem)
+    for z in (problem.z0, 1 - problem.z0):
+        np.testing.assert_array_equal(again(0.7, z.ravel()).reshape(2, 2), f(0.7, z, problem.theta))
+    assert said[1:-4] == wanted
+
+
+@pytest.mark.parametrize("f", [*NOT_IN_PLACE, *(f for f, _ in IN_PLACE)])
+def test_a_place_is_given_only_where_nothing_is_lost(f):
+    z, w = np.array([[0.3, -0.8], [1.7, 0.4]]), np.array([[0.3, 0.9], [-0.2, 0.4]])
+    again, before = by_place(problem_of(f, z, w)), z.copy()
+    for t in (0.1, 0.9, 0.1):  # once more: what was kept is what it was
+        np.testing.assert_array_equal(again(t, z.ravel()).reshape(2, 2), f(t, z, w))
+    np.testing.assert_array_equal(z, before)
+
+
 @pytest.mark.parametrize(
     "x", [2.0, 3, True, np.float32(0.1), np.arange(3), np.ones((2, 1), np.float32)], ids=repr
 )
@@ -478,8 +533,16 @@ def test_a_few_numbers_are_spread_over_the_shape_of_a_small_value(x):
     np.testing.assert_array_equal(found, np.zeros((2, 3)) + x)
 
 
+@pytest.mark.parametrize("x, rows", [(2.0, FEW // 2), (np.ones(2), MANY // 2)], ids=["number", "row"])
+@pytest.mark.parametrize("order", "CF")
+def test_a_row_is_spread_over_more_and_in_the_order_of_the_value(x, rows, order):
+    value = np.zeros((rows, 2), order=order)
+    assert spread(x, value).strides == value.strides
+
+
 LEFT = [
     *((1.0, value) for value in (0.5, np.array(0.5), np.zeros(FEW + 1), np.zeros(3, np.float32))),
+    (np.ones(2), np.zeros((MANY // 2 + 1, 2))),
     *((1j, np.zeros(3)), (np.longdouble(1), np.zeros(3, np.longdouble)), ("x", np.zeros(3))),
 ]
 
@@ -491,7 +554,7 @@ def test_what_is_wide_or_of_another_kind_stays_as_it_is(x, value):
 
 def test_the_numbers_beside_a_state_are_spread():
     again = replayed(problem_of(lambda t, z, w: w - 2.0 * z, np.array([Z, 2 * Z]), np.array([0.3, 0.9])))
-    assert [cell.cell_contents.shape for cell in again.__closure__] == [(2, 2), (2, 2)]
+    assert [np.shape(cell.cell_contents) for cell in again.__closure__] == [(2, 2), (2, 2), ()]
 
 
 def test_rows_and_numbers_are_replayed_with_the_bits_of_f():
