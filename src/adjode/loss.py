@@ -130,7 +130,7 @@ def finish(problem, loss, trajectory, rows, theta_bar, points, stats, dense=None
     ts_bar = np.array([row @ fs[n] for n, row in jumps.items()])
     if not np.isfinite(np.concatenate([lam, theta_bar, ts_bar, [t0_bar, t1_bar]])).all():
         raise GradientError("the gradient is not finite: f or the loss has no derivative there")
-    new = np.append((np.diff(ts) != 0) | (np.diff(lams, axis=0) != 0).any(axis=1), True)
+    new = np.append((ts[1:] != ts[:-1]) | (lams[1:] != lams[:-1]).any(axis=1), True)
     ts, lams = ts[new], lams[new]
     path = AdjointPath(ts, lams.reshape(len(ts), *problem.z0.shape), dense)
     theta, stats = flatten(problem.theta)[1](theta_bar), trajectory.stats + stats

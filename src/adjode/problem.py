@@ -88,7 +88,7 @@ def real(name: str, value: Any) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"`{name}` must be real numbers; got {array.dtype} in {value!r:.60}")
-    if not np.all(np.isfinite(array)):
+    if not np.isfinite(array).all():
         where = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
         raise ValueError(f"`{name}` must be finite; entry {where} is {array[where]}")
     return read_only(array.astype(float))
@@ -110,8 +110,8 @@ def check_times(name: str, ts: Any) -> np.ndarray:
     ts = real(name, ts)
     if ts.ndim != 1 or len(ts) == 0:
         raise ValueError(f"`{name}` must have shape (n,) with n > 0; got {ts.shape}")
-    wrong = np.diff(ts) * np.sign(ts[-1] - ts[0]) <= 0
-    if np.any(wrong):
+    wrong = ts[1:] <= ts[:-1] if ts[-1] > ts[0] else ts[1:] >= ts[:-1]
+    if wrong.any():
         i = int(np.argmax(wrong))
         raise ValueError(f"`{name}` must strictly increase or strictly decrease; "
                          f"{name}[{i}] = {ts[i]}, {name}[{i + 1}] = {ts[i + 1]}")  # fmt: skip
