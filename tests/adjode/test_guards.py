@@ -21,6 +21,7 @@ from adjode.estimate import (
     ends_of_lambda,
     growth,
     reach,
+    rows_moved,
     some_direction,
     stands_out,
     unresolved,
@@ -746,6 +747,20 @@ def test_a_witness_is_called_for_what_it_can_tell(monkeypatch):
         assert guard.by_witness(trajectory, found, sweep, 1.0, 0.19) == ("looser", trajectory, found)
         assert guard.by_witness(trajectory, found, sweep, 1.0, 0.21) == np.inf
         assert guard.by_witness(trajectory, found, sweep, 1001.0, 0.19) == np.inf
+    driven = replace(guard, loss=replace(guard.loss, running=lambda t, z, theta: 0.0))
+    assert driven.by_witness(trajectory, found, ahead, 1.0, 0.19) == ("looser", trajectory, found)
+
+
+def test_lambda_does_not_know_all_rows_of_a_running_cost():
+    problem = adjode.InitialValueProblem(lambda t, z, theta: theta * z, [1.0, 0.4], 0.0, 1.0, -0.5)
+    loss = adjode.Loss(
+        terminal=lambda z, theta: z[0] ** 2, running=lambda t, z, theta: anp.sum((z - 0.3) ** 2)
+    )
+    trajectory = adjode.solve(problem, rtol=1e-3, atol=1e-5, running=loss.running)
+    _, sweep = fast.swept(problem, loss, trajectory)
+    moves, far = reach(trajectory, sweep, 1e-3, 1e-5)
+    far = max(far, rows_moved(problem, loss, trajectory, moves))
+    assert Guard(problem, loss, 1e-3, 1e-5).astray(trajectory, sweep) == 4.0 * far / 0.1 < 0.2
 
 
 def test_halves_are_a_witness_for_the_rows_as_they_may_be_and_for_none_where_f_breaks_off():

@@ -220,6 +220,7 @@ GUARDS = some(
     "a_grid_is_halved_and_merged",
     "another_solve_has_the_tolerances_times_a_factor_and_steps_no_longer_than_a_grid",
     "a_witness_is_called_for_what_it_can_tell",
+    "lambda_does_not_know_all_rows_of_a_running_cost",
     "halves_are_a_witness_for_the_rows_as_they_may_be_and_for_none_where_f_breaks_off",
     "to_what_the_first_order_says_much_of_its_square_is_added",
     "halves_are_asked_for_a_gradient_where_the_first_order_settles_nothing",
