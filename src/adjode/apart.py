@@ -12,7 +12,11 @@ def keeps_apart(primitive, value, args, kwargs, where: list, n: int, axis: int) 
     """Whether it is plain that each of the n places of the value along the axis, 0 or -1, depends on that
     place alone of the arguments `where`; what depends on no node may enter as it likes."""
     shapes = [shape_of(x) for x in (value, *(args[i] for i in where))]
-    if kwargs or not is_autograds(primitive) or not all(shape and shape[axis] == n for shape in shapes):
+    if not is_autograds(primitive) or not all(shape and shape[axis] == n for shape in shapes):
+        return False
+    if primitive in SUMS:
+        return over_another(args, kwargs, axis)
+    if kwargs:
         return False
     if primitive in PLAIN:
         return PLAIN[primitive](where, value, args, axis)
@@ -49,9 +53,18 @@ def by_stacking(where, value, args, axis) -> bool:
     return args[:2] == ((), {}) and axis == -1
 
 
+def over_another(args, kwargs, axis) -> bool:
+    """The axis that is added up is named, and is not that of the nodes."""
+    x, *rest = args
+    over = rest[0] if rest else kwargs.get("axis")
+    known = len(rest) < 2 and kwargs.keys() <= {"axis", "keepdims"} and type(over) is int
+    return known and range(x.ndim)[over] != range(x.ndim)[axis]
+
+
 def as_it_is(where, value, args, axis) -> bool:
     return args[:2] == ((), {})
 
 
+SUMS = {anp.sum, anp.max, anp.min}
 PLAIN = {anp.matmul: by_product, anp.dot: by_product, ArrayBox.__getitem__: by_entries}
 PLAIN |= {concatenate_args: by_joining, array_from_args: by_stacking, _array_from_scalar_or_array: as_it_is}

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from adjode.problem import InitialValueProblem, OtherValues, read_only
-from adjode.structure import leaves, rebuild
+from adjode.structure import flatten, leaves, rebuild
 from adjode.tableau import ButcherTableau
 from adjode.tape import Tape, record
 from adjode.trajectory import Trajectory
 from adjode.vjp import adjoint_pullback, flat
 
 CLOSE = 1e-12  # two ways to the same number: rounding, with a margin of a few thousand
+NONE = 1e-300  # numbers below 1e-308 have few digits: what differs by so little does not differ
 
 # glibc gives every freed block back to the system, and asks for its pages again at the next call,
 # until it has seen a larger one freed: this one, 16 MB that are never touched.
@@ -129,7 +130,7 @@ def stages_that_count(tableau: ButcherTableau) -> np.ndarray:
 
 
 def close(found, wanted, scale) -> bool:
-    return bool((np.abs(found - wanted) <= CLOSE * scale).all())  # False when not finite
+    return bool((np.abs(found - wanted) <= CLOSE * scale + NONE).all())  # False when not finite
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,40 @@ class Batch:
         """
         return self.trace(ts, zs)[:2]
 
+    def keeps_apart(self, ts: np.ndarray, zs: np.ndarray, back: "Back") -> bool:
+        """Whether the derivatives at a node are the same whatever the others are: it is plain from what f
+        is made of, or every other node, and the rest, tell the same as all."""
+        if back.nodes_apart or len(ts) < 2:
+            return back.nodes_apart
+        v, thetas = np.random.default_rng(1).normal(size=zs.shape), []
+        rows, theta_bar = back(v)
+        for some in (slice(0, None, 2), slice(1, None, 2)):
+            part, theta_part = self(ts[some], zs[some])[1](v[some])
+            if not close(rows[some], part, np.abs(part).max(axis=1, keepdims=True)):
+                return False
+            thetas.append(theta_part)
+        return close(theta_bar, sum(thetas), np.abs([theta_bar, *thetas]).max(axis=0))
+
     def values(self, ts: np.ndarray, zs: np.ndarray) -> np.ndarray:
         """f there, shape (n, D), without a trace."""
         return self.trace(ts, zs, lambda fun, *args: (fun(*args), None, 0))[0]
+
+    @cached_property
+    def seen(self) -> np.ndarray:
+        """The parameters, (P,), that have been seen to act at a single state as in the batch."""
+        return np.zeros(flat(leaves(self.problem.theta)).size, bool)
+
+    def hold(self, ts: np.ndarray, zs: np.ndarray, back: "Back", theta_bar: np.ndarray) -> None:
+        """Whatever parameters act here, as a sum of v f_theta tells, each must do so at a single state as
+        well: one may act but for a time, and be zero. Raises ValueError where it does another thing."""
+        while (new := (theta_bar != 0) & ~self.seen).any():
+            some = flatten(self.problem.theta)[1](new * np.cos(np.arange(new.size)))
+            i = int(np.argmax(np.abs(back.along(some)).max(axis=1)))  # where they act most
+            v, *one = alone(adjoint_pullback(self.problem), ts, zs, i)
+            acts = one[1][2] != 0
+            if not like_one(back(v), *one) or not acts[new].any():
+                raise ValueError("f has other derivatives in theta for many nodes than for one")
+            self.seen[acts] = True
 
     @cached_property
     def columns(self) -> list:
@@ -296,13 +328,13 @@ def find_batch(problem: InitialValueProblem, nodes: Nodes) -> tuple:
     of a single state: a `Batch`, with `back` and the size of its trace here; or three times None.
 
     Values are not enough, also where f plainly leaves the nodes apart: what is multiplied by a parameter
-    that is zero, or one of many that are the same, may be something else in a layout that is wrong.
+    that is zero, or one of many that are the same, may be something else in a layout that is wrong. A layout
+    in which it is plain comes before the others: see `Batch.keeps_apart`.
     """
-    pull, (ts, zs) = adjoint_pullback(problem), nodes.places()
+    pull, (ts, zs), other = adjoint_pullback(problem), nodes.places(), (None, None, None)
     # not in the middle, nor at an end: nodes in another order must not have this one where it was
-    i, v, single = 3 * nodes.ts.size // 4, np.zeros_like(zs), None
-    v[i] = np.cos(1.0 + np.arange(zs.shape[1]))  # any row will do
-    for layout in layouts(problem):
+    i, given = 3 * nodes.ts.size // 4, None
+    for layout in layouts(problem) if nodes.ks.any() else ():  # at rest values tell nothing
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it is but an attempt
@@ -310,12 +342,29 @@ def find_batch(problem: InitialValueProblem, nodes: Nodes) -> tuple:
                 values, back, held = found.trace(ts, zs)
                 if not nodes.agree(values):
                     continue
-                single = single or pull(ts[i], zs[i], v[i])
-                z_bar, theta_bar = back(v)
-            z_bar[i] -= single[1]  # now zero everywhere: this node is moved by no other
-            z_size, theta_size = (np.abs(row).max(initial=0.0) for row in single[1:])
-            if close(z_bar, 0.0, z_size) and close(theta_bar, single[2], theta_size):
+                v, *one = given = given or alone(pull, ts, zs, i)
+                if not like_one(back(v), *one):
+                    continue
+            found.seen[:] = one[1][2] != 0
+            if back.nodes_apart:
                 return found, back, held
+            if not other[0] and found.keeps_apart(ts, zs, back):
+                other = found, back, held
         except Exception:  # f does not take this layout, in whatever words
             continue
-    return None, None, None
+    return other
+
+
+def alone(pull: Callable, ts: np.ndarray, zs: np.ndarray, i: int) -> tuple:
+    """Covectors, (n, D), of which one is not zero: that of node i; and f, and the rows, of a single state."""
+    v = np.zeros_like(zs)
+    v[i] = np.cos(1.0 + np.arange(zs.shape[1]))  # any row will do
+    return v, i, pull(ts[i], zs[i], v[i])
+
+
+def like_one(rows: tuple, i: int, single: tuple) -> bool:
+    """Whether the rows of a batch are those of a single state, and no node but this one is moved."""
+    (z_bar, theta_bar), (_, z_row, theta_row) = rows, single
+    z_bar[i] -= z_row  # now zero everywhere
+    z_size, theta_size = (np.abs(row).max(initial=0.0) for row in (z_row, theta_row))
+    return close(z_bar, 0.0, z_size) and close(theta_bar, theta_row, theta_size)

@@ -114,7 +114,7 @@ class Sweep:
         nodes = self.nodes(first, last)
         self.traced += nodes.ts.size
         values, back = self.batch(*nodes.places())
-        if not nodes.agree(values):
+        if not (nodes.agree(values) and self.batch.keeps_apart(*nodes.places(), back)):
             raise Refused
         return nodes, back
 
@@ -252,7 +252,9 @@ class Sweep:
         size = np.abs(lams).max(axis=(1, 2))
         if self.implicit:  # rounding, in a linear system, is relative to its matrix
             size *= 1 + np.max(np.abs(h[:, 0, 0, 0] * np.max(np.abs(f_z), axis=(1, 2, 3, 4))))
-        theta_bar = proven(back, kappa, big, size, cost) + theta_cost
+        theta_bar = proven(back, kappa, big, size, cost)
+        self.batch.hold(*nodes.places(), back, theta_bar)
+        theta_bar = theta_bar + theta_cost
         if self.beside:
             if not (np.isfinite(beside).all() and np.isfinite(theta_bar).all()):
                 raise Refused  # f may have no derivative there
@@ -287,11 +289,12 @@ class Sweep:
                 some[i] += np.dot(a[i + 1 :, i], big[n, i + 1 :])
                 big[n, i] += part(some, theta=False)[0][i]
             self.lams[first + n] = lam + big[n].sum(axis=0)
-        theta_bar, starts = proven(back, kappa, big, sizes, cost) + theta_cost, np.zeros_like(kappa)
+        theta_bar, starts = proven(back, kappa, big, sizes, cost), np.zeros_like(kappa)
+        self.batch.hold(*nodes.places(), back, theta_bar)
         starts[:, 0] = self.lams[first:last]
         self.slopes[first:last] = back(starts.reshape(nodes.ts.size, -1), theta=False)[0][::s] + g_z
         self.note(back, nodes.zs.shape)
-        return theta_bar
+        return theta_bar + theta_cost
 
     def by_vjps(self, last):
         """The core, down to the first node: a trace and a covector for each stage."""

@@ -25,6 +25,8 @@ FIRST = {  # z has shape (N, 3)
     "joined behind, by number": lambda z: anp.concatenate([z, z * z], axis=1),
     "an array of itself": lambda z: anp.array(z * 2.0) - z,
     "a product behind": lambda z: anp.dot(z, RNG.normal(size=(3, 4))),
+    "a sum of each row": lambda z: z - anp.sum(z, axis=-1, keepdims=True),
+    "a number of each row": lambda z: anp.sum(z, 1) * anp.max(z, axis=1) - anp.min(z * z, axis=-1),
     "as many constants as nodes": lambda z: z[..., 0] * np.arange(N) + np.arange(N),
 }
 LAST = {  # z has shape (3, N)
@@ -38,6 +40,8 @@ LAST = {  # z has shape (3, N)
     "stacked before": lambda z: anp.stack([z[0], z[1] * z[2]]),
     "rows of their own": lambda z: z * RNG.normal(size=(2, 3, N)),
     "a product before": lambda z: anp.dot(RNG.normal(size=(4, 3)), z) + 1.0,
+    "a sum of entries": lambda z: z / anp.sum(anp.exp(z), axis=0),
+    "a sum that keeps its axis": lambda z: z[:2] * anp.sum(z, axis=-2, keepdims=True),
     "a matrix before": lambda z: anp.matmul(RNG.normal(size=(3, 3)), anp.tanh(z)),
 }
 FIRST_NOT = {
@@ -59,8 +63,15 @@ FIRST_NOT = {
     "options of an array": lambda z: anp.array(z, ndmin=3)[0],
     "options of a function": lambda z: anp.sin(z, where=np.ones((N, 3), bool), out=np.zeros((N, 3))),
     "a sum": lambda z: z - anp.sum(z, axis=0),
+    "a sum that keeps its axis": lambda z: SQUARE * anp.sum(z[..., None] * np.ones(N), 0)[:1],
+    "a sum over two axes": lambda z: z[:, 0] * anp.sum(z, axis=(0, 1)),
+    "two axes of a square": lambda z: anp.sum((z @ z.T)[..., None] * np.ones(N), axis=(0, 2)),
+    "a sum in a type of its own": lambda z: anp.sum(z, axis=1, dtype=float),
 }
 LAST_NOT = {
+    "a sum behind": lambda z: (
+        anp.sum(z[..., None] * np.ones((N, N)), axis=1)[:, ::1] * anp.sum(z, axis=-1)[:, None]
+    ),
     "dots first": lambda z: z[..., ::-1] * 2.0,
     "a node": lambda z: z[:, 0:1] * np.ones(N),
     "all indices": lambda z: z[:, ::-1],

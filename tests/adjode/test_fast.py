@@ -931,6 +931,120 @@ def test_values_that_are_the_same_by_coincidence_are_not_enough(name, method):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
+for_a_time = lambda t: anp.maximum(0.0, 0.5 - t)  # zero at the node where a layout is tried
+FOR_A_TIME = {
+    "a sum": lambda t, z, th: -th[0] * z + th[1] * for_a_time(t) * anp.sum(z),
+    "a mean": lambda t, z, th: -th[0] * z + th[1] * for_a_time(t) * anp.mean(z),
+    "a first entry": lambda t, z, th: -th[0] * z + th[1] * for_a_time(t) * z[0],
+    "the other way round": lambda t, z, th: -th[0] * z + th[1] * for_a_time(t) * z[::-1],
+    "of how many": lambda t, z, th: -th[0] * z + th[1] * for_a_time(t) * z / len(z),
+    "without a rule forward": lambda t, z, th: -th[0] * z + th[1] * for_a_time(t) * one_way(z) / len(z),
+    "two that are the same": lambda t, z, th: -th[0] * z + (th[1] - th[2]) * for_a_time(t) * anp.mean(z),
+    "two that act all the time": lambda t, z, th: (
+        -(th[1] + th[2]) * z + (th[1] - th[2]) * for_a_time(t) * anp.mean(z)
+    ),
+    "a softmax": lambda t, z, th: -th[0] * z + th[1] * for_a_time(t) * anp.exp(z) / anp.sum(anp.exp(z)),
+    **{
+        f"{name}, for a time": lambda t, z, th, f=f: -z + for_a_time(t) * f(t, z, th)
+        for name, (f, *_) in COINCIDENCES.items()
+    },
+}
+
+
+@primitive
+def one_way(z):
+    return 1.0 * z
+
+
+defvjp(one_way, lambda ans, z: lambda g: g)
+
+
+@pytest.mark.parametrize("method", ["dop853", "radau"])
+@pytest.mark.parametrize("name", FOR_A_TIME)
+def test_what_acts_but_for_a_time_is_held_against_a_single_state(name, method):
+    known = COINCIDENCES.get(name.removesuffix(", for a time"))
+    z0, theta = known[1:] if known and name.endswith("time") else (Z3, np.zeros(3))
+    problem = adjode.InitialValueProblem(FOR_A_TIME[name], z0, 0.0, 1.0, theta)
+    loss = adjode.Loss(terminal=lambda z, theta: anp.sum(anp.cos(1.0 + np.arange(z.size)) * anp.ravel(z)))
+    trajectory = adjode.solve(problem, rtol=1e-4, method=method, store="stages")
+    found, wanted = both(problem, loss, trajectory)
+    rows = ([x.z0, *adjode.structure.leaves(x.theta)] for x in (found, wanted))
+    for one, other in zip(*rows, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def batch_of(f, z0=Z3, theta=0.0, ts=None):
+    """A batch in the first layout, at times with random states, and the way back."""
+    problem = adjode.InitialValueProblem(f, z0, 0.0, 1.0, theta)
+    ts = np.linspace(0.1, 0.9, 6) if ts is None else ts
+    many, zs = batched.Batch(problem, batched.layouts(problem)[0]), RNG.normal(size=(len(ts), np.size(z0)))
+    return many, ts, zs, many(ts, zs)[1]
+
+
+@pytest.mark.parametrize(
+    "f, right",
+    [
+        (lambda t, z, k: k * z, True),  # which is plain
+        (lambda t, z, k: k * anp.roll(z, 1, axis=-1), True),
+        (lambda t, z, k: anp.roll(z, 1, axis=-1) + k, True),
+        (lambda t, z, k: k * anp.roll(z, 1), False),
+        (lambda t, z, k: anp.roll(z, 1) + k, False),
+        (lambda t, z, k: -z + k * anp.mean(z), False),
+    ],
+)
+def test_nodes_are_apart_where_every_other_one_tells_the_same(f, right):
+    many, ts, zs, back = batch_of(f)
+    assert many.keeps_apart(ts, zs, back) == right
+    one = many(ts[:1], zs[:1])[1]
+    assert many.keeps_apart(ts[:1], zs[:1], one) == one.nodes_apart  # which tells nothing of others
+
+
+def test_each_parameter_that_acts_is_held_against_a_single_state_once(monkeypatch):
+    asked, alone = [], batched.alone
+    monkeypatch.setattr(batched, "alone", lambda *args: asked.append(args[-1]) or alone(*args))
+    late, early = (lambda t: anp.maximum(0.0, t - 0.65)), (lambda t: anp.maximum(0.0, 0.25 - t))
+    f = lambda t, z, k: k["a"] * late(t) + k["b"] * early(t) + k["c"][0] * early(t) * z * z + k["c"][1]
+    theta = {"a": 0.0, "b": 1.0, "c": np.zeros(2)}
+    many, ts, zs, back = batch_of(f, theta=theta, ts=np.linspace(0.0, 0.9, 10))
+    many.seen[3] = True
+    many.hold(ts, zs, back, np.array([0.0, 0.0, 0.0, 5.0]))
+    assert asked == []
+    many.hold(ts, zs, back, np.array([0.0, -1e-3, 0.0, 5.0]))
+    assert asked == [0] and many.seen.tolist() == [False, True, True, True]  # c[0] acts there, too
+    many.hold(ts, zs, back, np.array([2.0, 1.0, 1.0, 0.0]))
+    assert asked == [0, 9] and many.seen.all()
+    wrong = lambda t, z, k: k * early(t) * z / len(z)
+    many, ts, zs, back = batch_of(wrong, ts=ts)
+    with pytest.raises(ValueError, match="other derivatives in theta for many nodes"):
+        many.hold(ts, zs, back, np.ones(1))
+    many, ts, zs, back = batch_of(lambda t, z, k: -z + 0.0 * k, ts=ts)
+    with pytest.raises(ValueError, match="other derivatives in theta for many nodes"):
+        many.hold(ts, zs, back, np.ones(1))  # which no node can have told
+
+
+def test_a_layout_in_which_the_nodes_are_plainly_apart_comes_first():
+    nodes = lambda problem: batched.stage_nodes(problem, adjode.solve(problem, store="stages"), 0, 5)
+    for f, layout in (
+        (lambda t, z, k: -z + k * z[0], batched.Layout(last=True)),
+        (lambda t, z, k: -z + k * z[..., :1], batched.Layout(clock=True)),
+        (lambda t, z, k: -z + k * anp.roll(z, 1, axis=-1), batched.Layout(clock=True)),
+    ):
+        problem = adjode.InitialValueProblem(f, Z3, 0.0, 1.0, 0.0)
+        found, back, held = batched.find_batch(problem, nodes(problem))
+        assert found.layout == layout and back.n == 60 and held > 60 and found.seen.all()
+    at_rest = adjode.InitialValueProblem(lambda t, z, k: k * z, Z3, 0.0, 1.0, 0.0)
+    assert batched.find_batch(at_rest, nodes(at_rest)) == (None, None, None)
+
+
+def test_rows_that_vanish_on_their_way_are_no_reason_to_refuse_a_batch():
+    f = lambda t, z, theta: -1000.0 * theta * (z - anp.cos(t))
+    problem = adjode.InitialValueProblem(f, [0.3], 0.0, 1.0, 1.2)
+    trajectory = adjode.solve(problem, method="dop853", store="stages")
+    found = fast.adjoint_fast(problem, adjode.Loss(terminal=lambda z, theta: z[0]), trajectory)
+    assert abs(found.z0[0]) < 1e-300  # of which few digits are left
+    assert found.stats.vjps == 12 * trajectory.stats.steps + 1
+
+
 def test_the_same_row_again_is_not_computed_again():
     back = cases_of(lambda t, z, theta: anp.tanh(z @ theta))
     one, other = np.arange(6.0), np.ones(6)

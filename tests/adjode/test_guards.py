@@ -1045,6 +1045,17 @@ def test_the_rows_of_a_loss_are_the_last_lambda_and_its_jumps(ts, lams, size):
     assert guard.allowed(found) == pytest.approx(wanted, rel=1e-9)
 
 
+@pytest.mark.parametrize("height, refused", [(1.4e-12, False), (3e-12, True)])
+def test_what_rounding_does_in_a_step_is_no_jump(height, refused):
+    """It is 1e-12 of z over a step: (5 - 3) / 4 long."""
+    f = lambda t, z, theta: height * (z > 1.0)
+    problem = adjode.InitialValueProblem(f, [0.9], 3.0, 5.0, 0.0)
+    steps = adjode.solve_fixed(problem, adjode.euler(), 4)
+    steps = replace(steps, hard=((0, 4.0, np.array([0.99]), np.array([1.01])),))
+    with pytest.raises(adjode.GradientError, match="f jumps") if refused else contextlib.nullcontext():
+        refuse_jumps(problem, steps)
+
+
 def test_a_state_without_entries_has_no_jumps():
     problem = adjode.InitialValueProblem(lambda t, z, theta: 0.0 * z, np.zeros(0), 0.0, 1.0)
     plain = adjode.solve_fixed(problem, adjode.euler(), 1)

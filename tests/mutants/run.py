@@ -85,6 +85,7 @@ BATCHES = some(
     "a_batch_that_goes_wrong_later_is_refused_there",
     "nodes_that_influence_each_other_only_through_derivatives_are_refused",
     "parameters_that_are_zero_do_not_hide_a_wrong_axis",
+    "what_acts_but_for_a_time_is_held_against_a_single_state",
     "fields_that_count_or_refuse_batches_are_served",
     "a_field_that_writes_to_its_state_or_clock_does_no_harm",
     "an_interrupt_is_not_swallowed",
@@ -127,6 +128,11 @@ TAPES = [
     *some("fast", "what_only_the_rows_of_theta_need_is_not_computed_where_nobody_asks"),
 ]
 NODES = [
+    *some("fast", "what_acts_but_for_a_time_is_held_against_a_single_state"),
+    *some("fast", "nodes_are_apart_where_every_other_one_tells_the_same"),
+    *some("fast", "each_parameter_that_acts_is_held_against_a_single_state_once"),
+    *some("fast", "a_layout_in_which_the_nodes_are_plainly_apart_comes_first"),
+    *some("fast", "rows_that_vanish_on_their_way_are_no_reason_to_refuse_a_batch"),
     *some("fast", "what_only_the_rows_of_theta_need_is_not_computed_where_nobody_asks"),
     *some("fast", "derivatives_are_those_of_one_state_also_where_values_are_lost_in_rounding"),
     *some("fast", "a_batch_is_tried_on_the_last_step_without_a_warning"),
@@ -221,6 +227,7 @@ GUARDS = some(
     "another_solve_has_the_tolerances_times_a_factor_and_steps_no_longer_than_a_grid",
     "a_witness_is_called_for_what_it_can_tell",
     "lambda_does_not_know_all_rows_of_a_running_cost",
+    "what_rounding_does_in_a_step_is_no_jump",
     "halves_are_a_witness_for_the_rows_as_they_may_be_and_for_none_where_f_breaks_off",
     "to_what_the_first_order_says_much_of_its_square_is_added",
     "halves_are_asked_for_a_gradient_where_the_first_order_settles_nothing",

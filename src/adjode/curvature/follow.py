@@ -128,8 +128,9 @@ class Linear:
         ts, zs = nodes.ts.ravel(), nodes.zs.reshape(nodes.ts.size, -1)
         values, back = self.batch(ts, zs)
         blocks = self.blocks = independent(self.problem.z0.shape, back)
-        if blocks.shape[1] > WIDE or not nodes.agree(values):
+        if blocks.shape[1] > WIDE or not (nodes.agree(values) and self.batch.keeps_apart(ts, zs, back)):
             raise ValueError("too wide, or f has other values as a batch")
+        self.batch.hold(ts, zs, back, back(np.ones_like(zs))[1])
         f_z = jacobians(back, blocks)
         if not apart(back, blocks, f_z):
             raise ValueError("the blocks are not independent")
