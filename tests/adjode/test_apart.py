@@ -63,9 +63,6 @@ FIRST_NOT = {
     "options of an array": lambda z: anp.array(z, ndmin=3)[0],
     "options of a function": lambda z: anp.sin(z, where=np.ones((N, 3), bool), out=np.zeros((N, 3))),
     "a sum": lambda z: z - anp.sum(z, axis=0),
-    "a sum that keeps its axis": lambda z: SQUARE * anp.sum(z[..., None] * np.ones(N), 0)[:1],
-    "a sum over two axes": lambda z: z[:, 0] * anp.sum(z, axis=(0, 1)),
-    "two axes of a square": lambda z: anp.sum((z @ z.T)[..., None] * np.ones(N), axis=(0, 2)),
     "a sum in a type of its own": lambda z: anp.sum(z, axis=1, dtype=float),
 }
 LAST_NOT = {
@@ -138,6 +135,25 @@ def test_a_square_is_asked_along_the_axis_that_is_meant():
 def test_a_number_that_all_nodes_move_has_no_place_for_them():
     assert not apart(lambda z: anp.sum(z), ROWS, 0)[0]
     assert not apart(lambda z: anp.mean(z) * z, ROWS, 0)[0]
+
+
+@pytest.mark.parametrize(
+    "rest, kwargs, first, last",
+    [
+        ((), {"axis": 1}, True, False),
+        ((), {"axis": -1, "keepdims": False}, True, False),
+        ((0,), {}, False, True),
+        ((), {"axis": -2}, False, True),
+        ((1,), {"dtype": float}, False, False),
+        ((1, float), {}, False, False),  # and more than that by place
+        ((), {"axis": (1,)}, False, False),
+        ((), {"axis": None}, False, False),
+        ((), {}, False, False),
+    ],
+)
+def test_nodes_are_apart_where_another_axis_is_added_up(rest, kwargs, first, last):
+    for axis, known in ((0, first), (-1, last)):
+        assert keeps_apart(anp.sum, np.ones(N), (SQUARE, *rest), kwargs, [0], N, axis) == known
 
 
 def test_an_operation_with_options_or_with_a_rule_of_its_own_is_not_plain(monkeypatch):
