@@ -14,6 +14,7 @@ from autograd.scipy.special import gammaln
 
 import adjode
 import adjode.curvature as curvature
+from adjode.curvature import follow
 
 ROUNDING = 1e-12  # two orders of summation over some hundred stages; seen: 2e-15
 SOLVED = 1e-7  # two solves with tolerances of 1e-10 and 1e-12, and a difference with a step of 1e-4
@@ -492,3 +493,25 @@ def test_nodes_that_move_each_other_are_no_batch(name, start, steps):
     for name in ("z0", "theta"):
         wanted = (getattr(one, name) - getattr(other, name)) / 2e-5
         np.testing.assert_allclose(getattr(found, name), wanted, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "f, theta",
+    [
+        (lambda t, z, th: -z + th[0] * anp.maximum(0.0, t - 0.5) * z / len(z), np.zeros(1)),
+        (
+            lambda t, z, th: -anp.sum(th) * z + (th[0] - th[1]) * anp.maximum(0.0, t - 0.5) * anp.mean(z),
+            np.ones(2),
+        ),
+    ],
+    ids=["of how many", "two that are the same"],
+)
+def test_what_theta_moves_but_for_a_time_is_what_it_moves_at_single_states(f, theta):
+    # the batch is tried on the last step, and there as well as at all others
+    problem = adjode.InitialValueProblem(f, [1.0, 0.4, -0.7], 1.0, 0.0, theta)
+    path = adjode.solve(problem, store="stages")
+    linear = follow.Linear(problem, path, 1.0 + np.arange(theta.size))
+    for n, i in itertools.product(range(len(path.ts) - 1), range(12)):
+        found = linear.at(n, i, problem.z0)
+        wanted = linear.rate(linear.ts[n, i], linear.zs[n, i], problem.z0)
+        np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)

@@ -959,11 +959,15 @@ def one_way(z):
 defvjp(one_way, lambda ans, z: lambda g: g)
 
 
+@pytest.mark.parametrize("room, wide", [(fast.ROOM, fast.WIDE), (3000, fast.WIDE), (fast.ROOM, 1)])
 @pytest.mark.parametrize("method", ["dop853", "radau"])
 @pytest.mark.parametrize("name", FOR_A_TIME)
-def test_what_acts_but_for_a_time_is_held_against_a_single_state(name, method):
+def test_what_acts_but_for_a_time_is_held_against_a_single_state(name, method, room, wide, monkeypatch):
+    monkeypatch.setattr(fast, "ROOM", room)
+    monkeypatch.setattr(fast, "WIDE", wide)
     known = COINCIDENCES.get(name.removesuffix(", for a time"))
-    z0, theta = known[1:] if known and name.endswith("time") else (Z3, np.zeros(3))
+    equal = 1.0 if "two" in name else 0.0
+    z0, theta = known[1:] if known and name.endswith("time") else (Z3, np.array([0.5, equal, equal]))
     problem = adjode.InitialValueProblem(FOR_A_TIME[name], z0, 0.0, 1.0, theta)
     loss = adjode.Loss(terminal=lambda z, theta: anp.sum(anp.cos(1.0 + np.arange(z.size)) * anp.ravel(z)))
     trajectory = adjode.solve(problem, rtol=1e-4, method=method, store="stages")
@@ -984,17 +988,20 @@ def batch_of(f, z0=Z3, theta=0.0, ts=None):
 @pytest.mark.parametrize(
     "f, right",
     [
-        (lambda t, z, k: k * z, True),  # which is plain
-        (lambda t, z, k: k * anp.roll(z, 1, axis=-1), True),
-        (lambda t, z, k: anp.roll(z, 1, axis=-1) + k, True),
-        (lambda t, z, k: k * anp.roll(z, 1), False),
-        (lambda t, z, k: anp.roll(z, 1) + k, False),
-        (lambda t, z, k: -z + k * anp.mean(z), False),
+        (lambda t, z, k: k[0] * z, True),  # which is plain
+        (lambda t, z, k: k[0] * anp.roll(z, 1, axis=-1), True),
+        (lambda t, z, k: anp.roll(z, 1, axis=-1) + k[0], True),
+        (lambda t, z, k: k[0] * anp.roll(z, 1), False),
+        (lambda t, z, k: anp.roll(z, 1) + k[0], False),
+        (lambda t, z, k: -z + k[0] * anp.mean(z), False),
+        (lambda t, z, k: anp.where(t < 0.5, 1.0, 1e15) * z + (t < 0.5) * anp.mean(z), False),
+        (lambda t, z, k: 1e15 * k[0] * anp.roll(z, 1, axis=-1) + k[1] * anp.mean(z), False),
     ],
 )
 def test_nodes_are_apart_where_every_other_one_tells_the_same(f, right):
-    many, ts, zs, back = batch_of(f)
+    many, ts, zs, back = batch_of(f, theta=np.zeros(2))
     assert many.keeps_apart(ts, zs, back) == right
+    assert many.keeps_apart(ts[:2], zs[:2], many(ts[:2], zs[:2])[1]) == right
     one = many(ts[:1], zs[:1])[1]
     assert many.keeps_apart(ts[:1], zs[:1], one) == one.nodes_apart  # which tells nothing of others
 
