@@ -27,6 +27,7 @@ ERROR = 1e-5  # relative, in the 2-norm: where the times are compared
 ENOUGH = 0.5  # seconds of process time for one contender at one tolerance; one round there is always
 LIBRARIES = ["autograd", "casadi", "diffrax", "jax", "numpy", "scipy", "torch", "torchdiffeq"]
 OUT = Path(__file__).parents[1] / "book/data/bench.json"
+PICTURE = Path(__file__).parents[1] / "_build/bench.png"
 
 
 def measure(problem, peers: dict, rtols: list, rounds: int) -> list[dict]:
@@ -122,6 +123,7 @@ def main() -> None:
     parser.add_argument("--problems", default=",".join(PROBLEMS), help="some of " + ", ".join(PROBLEMS))
     parser.add_argument("--rounds", type=int, default=5, help="of timing")
     parser.add_argument("--out", type=Path, default=OUT, help="where the comparison goes, as JSON")
+    parser.add_argument("--picture", type=Path, default=PICTURE, help="where the picture goes")
     parser.add_argument("--records", type=Path, help="where every measurement goes, as JSON")
     options = parser.parse_args()
     peers, records = register(), []
@@ -144,6 +146,30 @@ def main() -> None:
     if options.records:
         options.records.write_text(json.dumps(records, indent=1), encoding="utf-8")
     print(f"\nwritten to {options.out}")
+    try:
+        draw(compare(records), options.picture)
+        print(f"drawn in {options.picture}")
+    except ImportError:
+        print("not drawn: Matplotlib is not installed in this environment")
+
+
+def draw(rows: list[dict], path: Path) -> None:
+    """A panel for each problem: a bar for each contender, from adjode's time to its own."""
+    from matplotlib.figure import Figure
+
+    shown = [row for row in rows if row["ratio"]]
+    names = list(dict.fromkeys(row["problem"] for row in shown))
+    figure = Figure(figsize=(9, 1 + 2.4 * len(names)), layout="constrained")
+    for panel, name in zip(np.ravel(figure.subplots(len(names), sharex=True)), names, strict=True):
+        bars = sorted((row for row in shown if row["problem"] == name), key=lambda row: -row["ratio"])
+        drawn = panel.barh([row["peer"] for row in bars], [row["ratio"] - 1 for row in bars], left=1)
+        panel.bar_label(drawn, [f"{row['ratio']:.3g}" for row in bars], padding=3)
+        panel.axvline(1.0, color="black", linewidth=1)
+        panel.set(title=name, xscale="log")
+        panel.margins(x=0.15)
+    figure.supxlabel("time of a gradient, as a multiple of adjode's")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
 
 
 def rounded(row: dict) -> dict:
