@@ -34,7 +34,7 @@ ARRAYS = {array_from_args: "({},)", _array_from_scalar_or_array: "{}"}  # both a
 FILLED = (anp.zeros_like, anp.ones_like)
 SPREAD = set(OPERATORS) - {np.power}  # squares have a way of their own
 FEW, MANY = 1000, 2**16  # entries of a value: for more a number, or a row, is not made as large
-SAMPLED = 3  # nodes at which f is asked whether it is still what was noted
+SAMPLED = 6  # nodes at which f is asked whether it is still what was noted
 
 
 class Noted(Recorded):

@@ -123,7 +123,7 @@ def test_a_replay_has_the_bits_of_f(name, method):
     assert same(found, wanted)
     assert bool(found.replayed) == (name not in ALONE)
     if found.replayed:  # at some of the nodes
-        assert f.calls == 3 and f.ts[0] > 0.0 and f.ts[-1] == 2.0  # at t0 it was noted
+        assert f.calls == 6 and f.ts[0] > 0.0 and f.ts[-1] == 2.0  # at t0 it was noted
         assert all(t in nodes for t in f.ts) and all(type(t) is float for t in f.ts)
 
 
