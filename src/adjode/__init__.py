@@ -7,10 +7,10 @@
     ..._bar                                  the row dL/d...
 
 The core, in this order: structure, problem, tableau, steps, trajectory, solve, vjp, loss, discrete,
-continuous, gradient, primitive. Beside it stand rules, tape, batched, scalars, replay and fast (speed),
-stiff, estimate, halves, moves and guards (safety), checkpoint (memory), partner (theory), retrace
-(second derivatives), linear, newton and algebraic (no time at all), fields, and verify, duality and
-invariant (how to know); and `adjode.curvature`, for second derivatives.
+continuous, gradient, primitive. Beside it stand rules, apart, tape, blocks, batched, scalars, replay and
+fast (speed), stiff, estimate, halves, moves and guards (safety), checkpoint (memory), partner (theory),
+retrace (second derivatives), linear, newton and algebraic (no time at all), fields, and verify, duality
+and invariant (how to know); and `adjode.curvature`, for second derivatives.
 """
 
 from adjode.algebraic import root
