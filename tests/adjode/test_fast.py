@@ -977,6 +977,17 @@ def test_what_acts_but_for_a_time_is_held_against_a_single_state(name, method, r
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("wide", [fast.WIDE, 1])
+def test_what_acts_but_for_a_time_or_not_at_all_is_no_reason_to_give_a_batch_up(wide, monkeypatch):
+    monkeypatch.setattr(fast, "WIDE", wide)
+    f = lambda t, z, th: -th[0] * anp.dot(z, W3) + th[1] * for_a_time(t) * z  # and nothing of the third
+    problem = adjode.InitialValueProblem(f, Z3, 0.0, 1.0, np.array([0.5, 0.0, 0.0]))
+    trajectory = adjode.solve(problem, store="stages")
+    found, sweep = fast.swept(problem, adjode.Loss(terminal=lambda z, theta: anp.sum(z)), trajectory)
+    assert sweep.batch.seen.tolist() == [True, True, False]
+    assert found.stats.vjps == 12 * trajectory.stats.steps + 1
+
+
 def batch_of(f, z0=Z3, theta=0.0, ts=None):
     """A batch in the first layout, at times with random states, and the way back."""
     problem = adjode.InitialValueProblem(f, z0, 0.0, 1.0, theta)

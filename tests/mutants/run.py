@@ -86,6 +86,7 @@ BATCHES = some(
     "nodes_that_influence_each_other_only_through_derivatives_are_refused",
     "parameters_that_are_zero_do_not_hide_a_wrong_axis",
     "what_acts_but_for_a_time_is_held_against_a_single_state",
+    "what_acts_but_for_a_time_or_not_at_all_is_no_reason_to_give_a_batch_up",
     "fields_that_count_or_refuse_batches_are_served",
     "a_field_that_writes_to_its_state_or_clock_does_no_harm",
     "an_interrupt_is_not_swallowed",
